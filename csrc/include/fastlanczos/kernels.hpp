@@ -1,0 +1,109 @@
+// The arithmetic of one Lanczos step on one tile of columns, compiled once per instruction set and chosen at run time.
+//
+// A tile is a range of columns of every vector and of every basis row. `tile_kernels.inl` holds the code; this header
+// includes it once for each instruction set (baseline, AVX2 + FMA, AVX-512), so that one portable binary uses what the
+// processor has. Sums run in eight fixed lanes whatever the width of a register is.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__)) && !defined(FASTLANCZOS_BASELINE_ONLY)
+#define FASTLANCZOS_X86 1
+#endif
+
+namespace fastlanczos {
+
+using Index = std::ptrdiff_t;
+
+constexpr Index kLanes = 8;
+constexpr Index kMaxTile = 2048;  // columns; a tile's v and w (32 KiB) stay in the first-level cache
+
+// One sweep over the basis: what it reads, what it computes, where it writes. With rows V_j (stored rows first, then the
+// recent ones) and the coefficients h, d:
+//     v = (u - sum_j h_j V_j) * inverse_nu
+//     w = z * z_factor - sum_j d_j V_j - gamma * v          w replaces u
+// and the dot products of w with every V_j, with v and with itself.
+template <class Row>
+struct Sweep {
+    const Row* rows = nullptr;                     // stored rows, `stride` apart
+    Index stride = 0;
+    Index stored = 0;
+    const double* recent[2] = {nullptr, nullptr};  // newest rows that are kept in float64 beside the storage
+    Index num_recent = 0;
+    const double* h = nullptr;                     // stored + num_recent coefficients
+    const double* d = nullptr;
+    double inverse_nu = 1.0;
+    double z_factor = 1.0;
+    double gamma = 0.0;
+    double* u = nullptr;
+    const double* z = nullptr;
+    Row* new_row = nullptr;                        // v goes here ...
+    double* new_recent = nullptr;                  // ... and here, each where given; it may overwrite recent[0]
+
+    Index num_rows() const { return stored + num_recent; }
+    Index num_dots() const { return num_rows() + 2; }  // every row, v, w itself
+};
+
+// What a product is looked at for before it is used.
+struct Inspection {
+    double dot = 0.0;     // sum of u_i * z_i * factor
+    double max = 0.0;     // largest |z_i| among the finite ones
+    double poison = 0.0;  // 0 where all z_i are finite, NaN where one is not
+};
+
+struct Kernels {
+    const char* instruction_set;
+    void (*inspect)(const double* u, const double* z, double factor, Index length, Inspection& sums);
+    void (*sweep_float64)(const Sweep<double>& sweep, Index first, Index length, double* dots);
+    void (*sweep_float32)(const Sweep<float>& sweep, Index first, Index length, double* dots);
+};
+
+#if defined(__GNUC__)
+typedef double Lanes __attribute__((vector_size(64)));
+typedef double UnalignedLanes __attribute__((vector_size(64), aligned(8), may_alias));
+typedef float UnalignedFloatLanes __attribute__((vector_size(32), aligned(4), may_alias));
+#endif
+
+#define FASTLANCZOS_ISA baseline
+#define FASTLANCZOS_TARGET
+#define FASTLANCZOS_ROWS 2
+#include "tile_kernels.inl"
+
+#if defined(FASTLANCZOS_X86)
+#define FASTLANCZOS_ISA avx2
+#define FASTLANCZOS_TARGET __attribute__((target("avx2,fma")))
+#define FASTLANCZOS_ROWS 4
+#include "tile_kernels.inl"
+
+#define FASTLANCZOS_ISA avx512
+#define FASTLANCZOS_TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")))
+#define FASTLANCZOS_ROWS 8
+#include "tile_kernels.inl"
+#endif
+
+// The widest kernels that this processor runs. FASTLANCZOS_ISA=baseline|avx2|avx512 in the environment asks for
+// narrower ones (a name that is unknown or too wide for the processor is passed over).
+inline const Kernels& kernels() {
+    static const Kernels chosen = [] {
+        const char* asked = std::getenv("FASTLANCZOS_ISA");
+        const auto allowed = [asked](const char* name) { return !asked || std::strcmp(asked, name) == 0; };
+        (void)allowed;
+#if defined(FASTLANCZOS_X86)
+        __builtin_cpu_init();
+        const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+        if (asked && !(std::strcmp(asked, "baseline") == 0 || (has_avx2 && std::strcmp(asked, "avx2") == 0) ||
+                       (has_avx512 && std::strcmp(asked, "avx512") == 0)))
+            asked = nullptr;
+        if (has_avx512 && allowed("avx512")) return avx512::kernels();
+        if (has_avx2 && allowed("avx2")) return avx2::kernels();
+#endif
+        return baseline::kernels();
+    }();
+    return chosen;
+}
+
+}  // namespace fastlanczos

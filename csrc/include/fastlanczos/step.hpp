@@ -1,0 +1,408 @@
+// Lanczos with full reorthogonalization in one sweep over the basis per step, in float64.
+//
+// State before step k; V holds the finished rows v_0 .. v_{k-1}, orthonormal to rounding:
+//     u    unit candidate for v_k, not yet orthogonalized a second time          (n)
+//     h    V_{<k} u, exact to rounding for the u that is stored                  (k)
+//     z    A u, the only product of the step                                     (n)
+// Scalars first, from one pass over u and z; T is the tridiagonal so far and b = beta_{k-1} nu its last off-diagonal:
+//     nu    = sqrt(1 - h.h)
+//     c     = T h                             A V_{<k}^T h = V_{<k}^T c + b h_{k-1} v_k
+//     alpha = (u.z - 2 nu b h_{k-1} - h.c) / nu^2         v_k . A v_k to rounding, known before the sweep
+// then one sweep over V, in which each tile comes from memory once and is used twice while it is in cache:
+//     v_k   = (u - V_{<k}^T h) / nu
+//     w     = (z - V_{<k}^T c - b h_{k-1} v_k) / nu - alpha v_k - b v_{k-1}
+//     g     = V_{<=k} w,    beta_k^2 = w.w
+// and for the next step  u = w / beta_k,  h = g / beta_k,  alpha_k = alpha + g_k.
+// Delaying the correction of v_k by one step is due to Bielich et al., "Low-synch Gram-Schmidt with delayed
+// reorthogonalization and applications to Krylov solvers" (arXiv 2104.01253). The dot products here are taken with w,
+// whose norm is beta_k, and not with A v_k, whose norm is |A|: h stays good to rounding when beta_k << |A|.
+//
+// Safeguards. When h is not small (w lay mostly in the span of V) the candidate is swept again before its product.
+// When that leaves nothing, or beta_k is at the rounding level of |T|, the Krylov space is invariant: breakdown. Powers
+// of two are taken out of A where its entries are beyond 2^100 or below 2^-100, so that no square overflows.
+//
+// Memory traffic of step k: k rows of V once (from memory), one row written; u and z read twice, u written twice.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "parallel.hpp"
+
+namespace fastlanczos {
+
+// What is kept of the basis: nothing (the three-term recurrence alone), or its rows in either precision. With float32
+// rows all arithmetic stays in float64, and so do the two newest rows.
+enum class Basis { none, float32, float64 };
+
+enum class Outcome { running, complete, breakdown, not_finite };
+
+// The caller's memory. `basis`: max_steps rows of n entries, `stride` entries apart, of the type that Basis names (may
+// be null for none). `candidate`: n float64. `recent`: 2 n float64 for float32 rows, n for none, unused for float64.
+struct Memory {
+    void* basis = nullptr;
+    Index stride = 0;
+    double* candidate = nullptr;
+    double* recent = nullptr;
+};
+
+// Everything of a run that is not in Memory: with both, a run can be stopped and taken up again to the same bits.
+struct State {
+    Index steps = 0;              // k, the finished rows
+    Index sweeps = 0;             // sweeps over the basis so far (steps, plus repeated corrections)
+    int exponent = 0;             // alpha, beta, scale and max_projection are in units of 2^exponent
+    bool breakdown = false;
+    double scale = 0.0;           // largest absolute row sum of T
+    double max_projection = 0.0;  // largest |v_j . w| over j < k: zero in exact arithmetic for a symmetric A
+    std::vector<double> alpha;    // (k)
+    std::vector<double> beta;     // (k), the last one the norm of what is left
+    std::vector<double> h;        // (k), or empty where no basis is kept
+};
+
+class Lanczos {
+public:
+    Lanczos(Index dim, Index max_steps, Basis basis, Memory memory)
+        : dim_(dim), max_steps_(std::min(dim, max_steps)), basis_(basis), memory_(memory) {
+        if (dim < 1 || max_steps < 1) throw std::invalid_argument("dim and max_steps must be at least 1");
+        const std::size_t most = static_cast<std::size_t>(basis == Basis::none ? 1 : max_steps_) + 4;
+        coefficients_.resize(most);
+        subtrahend_.resize(most);
+        dots_.resize(most);
+    }
+
+    // Begins a run from v0 / |v0|. False, and nothing changed, when v0 is zero or not finite.
+    bool start(const double* v0) {
+        tiling_ = Tiling(dim_, 0);
+        inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
+        double* u = memory_.candidate;
+        const Inspection first = inspect(v0, v0, 1.0);
+        if (!(first.poison == 0.0) || first.max == 0.0) return false;
+        const double factor = std::ldexp(1.0, -clamped_exponent(first.max));
+        for (Index i = 0; i < dim_; ++i) u[i] = factor * v0[i];
+        const double norm = std::sqrt(inspect(u, u, 1.0).dot);
+        for (Index i = 0; i < dim_; ++i) u[i] /= norm;
+        state_ = State();
+        const auto most = static_cast<std::size_t>(max_steps_);
+        for (std::vector<double>* scalars : {&state_.alpha, &state_.beta, &state_.h}) scalars->reserve(most);
+        return true;
+    }
+
+    // Advances by one step with z = A u, u = vector(). `not_finite` leaves the run as it was.
+    Outcome step(const double* z) {
+        if (finished()) throw std::logic_error("the run is finished: it takes no further product");
+        const Index k = state_.steps;
+        tiling_ = Tiling(dim_, basis_ == Basis::none ? 1 : k);
+        inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
+        partial_.resize(static_cast<std::size_t>(tiling_.chunks) * dots_.size());
+        repeat_ = true;
+#if defined(_OPENMP)
+#pragma omp parallel num_threads(tiling_.threads) if (tiling_.threads > 1)
+#endif
+        {
+            while (repeat_) {
+                inspect_chunks(memory_.candidate, z, factor_of(state_.exponent));
+                single([&] { repeat_ = !prepare_scale(); });
+            }
+            if (total_.poison == 0.0) {
+                single([&] { prepare_sweep(z); });
+                sweep_chunks();
+                single([&] { repeat_ = take_dots(k); });
+                while (repeat_) {  // the candidate again, before its product
+                    single([&] { prepare_correction(); });
+                    sweep_chunks();
+                    single([&] { repeat_ = take_correction(); });
+                }
+                normalize_chunks();
+            }
+        }
+        if (!(total_.poison == 0.0)) return Outcome::not_finite;
+        if (state_.breakdown) return Outcome::breakdown;
+        return finished() ? Outcome::complete : Outcome::running;
+    }
+
+    // The unit vector whose product with A the next step takes.
+    const double* vector() const { return memory_.candidate; }
+
+    bool finished() const { return state_.breakdown || state_.steps == max_steps_; }
+
+    double alpha(Index k) const { return std::ldexp(state_.alpha[static_cast<std::size_t>(k)], state_.exponent); }
+    double beta(Index k) const { return std::ldexp(state_.beta[static_cast<std::size_t>(k)], state_.exponent); }
+
+    // |A V^T e - V^T T e| for the last unit vector e: the norm of what the Krylov space leaves out.
+    double residual_norm() const {
+        if (state_.steps == 0) return 0.0;
+        return beta(state_.steps - 1) * (state_.breakdown ? 1.0 : std::sqrt(1.0 - square(state_.h)));
+    }
+
+    double max_projection() const { return std::ldexp(state_.max_projection, state_.exponent); }
+
+    Index dim() const { return dim_; }
+    Index max_steps() const { return max_steps_; }
+    Basis basis() const { return basis_; }
+    const Memory& memory() const { return memory_; }
+    const State& state() const { return state_; }
+
+    // Takes up a run whose rows, candidate and recent rows the caller has put back into Memory.
+    void restore(State state) {
+        const auto k = static_cast<std::size_t>(state.steps);
+        if (state.steps < 0 || state.steps > max_steps_ || state.alpha.size() != k || state.beta.size() != k ||
+            state.h.size() != (basis_ == Basis::none ? 0 : k))
+            throw std::invalid_argument("the state does not belong to a run of this size");
+        state_ = std::move(state);
+    }
+
+private:
+    static constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
+    static constexpr int kMaxCorrections = 3;
+
+    static double square(const std::vector<double>& x) {
+        double sum = 0.0;
+        for (const double xi : x) sum += xi * xi;
+        return sum;
+    }
+
+    static int clamped_exponent(double x) { return std::max(-1000, std::min(1000, std::ilogb(x))); }
+    static double factor_of(int exponent) { return std::ldexp(1.0, -exponent); }
+
+    // Run by one thread while the others of the region wait.
+    template <class Work>
+    static void single(const Work& work) {
+#if defined(_OPENMP)
+#pragma omp single
+#endif
+        work();
+    }
+
+    // f(chunk) for every chunk, shared among the threads of the region.
+    template <class Work>
+    void for_chunks(const Work& work) {
+        const Index chunks = tiling_.chunks;
+#if defined(_OPENMP)
+#pragma omp for schedule(static)
+#endif
+        for (Index chunk = 0; chunk < chunks; ++chunk) work(chunk);
+    }
+
+    void inspect_chunks(const double* u, const double* z, double factor) {
+        for_chunks([&](Index chunk) {
+            Inspection sums;
+            const Index first = tiling_.first_column(chunk);
+            kernels().inspect(u + first, z + first, factor, tiling_.end_column(chunk) - first, sums);
+            inspections_[static_cast<std::size_t>(chunk)] = sums;
+        });
+    }
+
+    void total_inspections() {
+        total_ = Inspection();
+        for (const Inspection& part : inspections_) {
+            total_.dot += part.dot;
+            total_.poison += part.poison;
+            total_.max = std::max(total_.max, part.max);
+        }
+    }
+
+    Inspection inspect(const double* u, const double* z, double factor) {  // outside a parallel region
+        inspect_chunks(u, z, factor);
+        total_inspections();
+        return total_;
+    }
+
+    // True when the products are in a range whose squares are safe. Otherwise takes a power of two out of everything
+    // and returns false: the inspection is then repeated in the new unit.
+    bool prepare_scale() {
+        total_inspections();
+        if (!(total_.poison == 0.0) || total_.max == 0.0) return true;
+        const int above = clamped_exponent(total_.max) - state_.exponent;
+        if (above <= 100 && (state_.steps > 0 || above >= -100)) return true;
+        const double change = std::ldexp(1.0, -above);
+        for (double& a : state_.alpha) a *= change;
+        for (double& b : state_.beta) b *= change;
+        state_.scale *= change;
+        state_.max_projection *= change;
+        state_.exponent += above;
+        return false;
+    }
+
+    // The rows that are swept: all finished ones. Sets where the new row goes when there is one.
+    template <class Row>
+    void set_rows(Sweep<Row>& sweep, Index finished, bool new_row) {
+        Row* rows = static_cast<Row*>(memory_.basis);
+        sweep = Sweep<Row>();
+        sweep.u = memory_.candidate;
+        sweep.h = coefficients_.data();
+        sweep.d = subtrahend_.data();
+        sweep.rows = rows;
+        sweep.stride = memory_.stride;
+        const Index kept = basis_ == Basis::none ? 1 : basis_ == Basis::float32 ? 2 : 0;
+        sweep.num_recent = std::min(kept, finished);
+        sweep.stored = basis_ == Basis::none ? 0 : finished - sweep.num_recent;
+        for (Index r = 0; r < sweep.num_recent; ++r) sweep.recent[r] = recent_row(finished - sweep.num_recent + r);
+        if (!new_row) return;
+        if (basis_ != Basis::none) sweep.new_row = rows + finished * memory_.stride;
+        if (kept > 0) sweep.new_recent = recent_row(finished);
+    }
+
+    double* recent_row(Index row) {
+        return basis_ == Basis::none ? memory_.recent : memory_.recent + (row % 2) * dim_;
+    }
+
+    void set_rows(Index finished, bool new_row) {
+        if (basis_ == Basis::float32)
+            set_rows(sweep32_, finished, new_row);
+        else
+            set_rows(sweep64_, finished, new_row);
+    }
+
+    template <class Set>
+    void set_factors(const Set& set) {
+        if (basis_ == Basis::float32)
+            set(sweep32_);
+        else
+            set(sweep64_);
+    }
+
+    // The scalars that precede a sweep: alpha, and the coefficients of every row in v_k and in w.
+    void prepare_sweep(const double* z) {
+        const auto k = static_cast<std::size_t>(state_.steps);
+        const std::vector<double>& h = state_.h;
+        std::vector<double>&alpha = state_.alpha, &beta = state_.beta;
+        const bool delayed = basis_ != Basis::none && k > 0;
+        const double nu2 = 1.0 - square(h), nu = std::sqrt(nu2);
+        if (k > 0) beta[k - 1] *= nu;  // of w = beta u only nu v_k is new: the rest lies in the span
+        const double b = k > 0 ? beta[k - 1] : 0.0, last = delayed ? h[k - 1] : 0.0;
+
+        double h_c = 0.0;
+        if (delayed)
+            for (std::size_t j = 0; j < k; ++j) {
+                double c = alpha[j] * h[j];
+                if (j > 0) c += beta[j - 1] * h[j - 1];
+                if (j + 1 < k) c += beta[j] * h[j + 1];
+                h_c += h[j] * c;
+                coefficients_[j] = h[j];
+                subtrahend_[j] = c / nu;
+            }
+        else
+            coefficients_[0] = subtrahend_[0] = 0.0;
+        if (k > 0) subtrahend_[delayed ? k - 1 : 0] += b;
+
+        alpha_ = (total_.dot - 2.0 * nu * b * last - h_c) / nu2;
+        set_rows(state_.steps, true);
+        set_factors([&](auto& sweep) {
+            sweep.z = z;
+            sweep.z_factor = factor_of(state_.exponent) / nu;
+            sweep.inverse_nu = 1.0 / nu;
+            sweep.gamma = alpha_ + b * last / nu;
+        });
+    }
+
+    void prepare_correction() {
+        for (std::size_t j = 0; j < dots_.size(); ++j) {
+            coefficients_[j] = 0.0;
+            subtrahend_[j] = dots_[j];
+        }
+        set_rows(state_.steps, false);
+        set_factors([&](auto& sweep) {
+            sweep.z = memory_.candidate;
+            sweep.inverse_nu = 0.0;
+        });
+    }
+
+    void sweep_chunks() {
+        if (basis_ == Basis::float32)
+            sweep_chunks(sweep32_, kernels().sweep_float32);
+        else
+            sweep_chunks(sweep64_, kernels().sweep_float64);
+    }
+
+    template <class Row>
+    void sweep_chunks(const Sweep<Row>& sweep, void (*kernel)(const Sweep<Row>&, Index, Index, double*)) {
+        for_chunks([&](Index chunk) {
+            double* dots = partial_.data() + chunk * static_cast<Index>(dots_.size());
+            std::fill(dots, dots + sweep.num_dots(), 0.0);
+            const Index end = tiling_.end_column(chunk);
+            for (Index first = tiling_.first_column(chunk); first < end; first += tiling_.width)
+                kernel(sweep, first, std::min(tiling_.width, end - first), dots);
+        });
+    }
+
+    void total_dots(Index count) {
+        for (Index j = 0; j < count; ++j) dots_[static_cast<std::size_t>(j)] = 0.0;
+        for (Index chunk = 0; chunk < tiling_.chunks; ++chunk)
+            for (Index j = 0; j < count; ++j)
+                dots_[static_cast<std::size_t>(j)] +=
+                    partial_[static_cast<std::size_t>(chunk * static_cast<Index>(dots_.size()) + j)];
+    }
+
+    // After the sweep of step k: books the new row of T. True when the candidate needs another correction.
+    bool take_dots(Index k) {
+        const Index rows = basis_ == Basis::none ? std::min<Index>(k, 1) : k;
+        total_dots(rows + 2);
+        const double b = k > 0 ? state_.beta.back() : 0.0;
+        const double beta = std::sqrt(dots_[static_cast<std::size_t>(rows + 1)]);
+        state_.alpha.push_back(alpha_ + dots_[static_cast<std::size_t>(rows)]);
+        state_.beta.push_back(beta);
+        state_.scale = std::max(state_.scale, std::abs(state_.alpha.back()) + b + beta);
+        for (Index j = 0; j < rows; ++j)
+            state_.max_projection = std::max(state_.max_projection, std::abs(dots_[static_cast<std::size_t>(j)]));
+        ++state_.steps;
+        ++state_.sweeps;
+        corrections_ = 0;
+        return judge(rows + 1);
+    }
+
+    bool take_correction() {
+        const Index rows = state_.steps;
+        total_dots(rows + 2);
+        state_.beta.back() = std::sqrt(dots_[static_cast<std::size_t>(rows + 1)]);
+        ++state_.sweeps;
+        ++corrections_;
+        return judge(rows);
+    }
+
+    // Breakdown, a further correction (true), or h for the next step from the dot products with `rows` rows.
+    bool judge(Index rows) {
+        const double beta = state_.beta.back();
+        state_.h.clear();
+        inverse_beta_ = 0.0;
+        state_.breakdown = beta <= 4.0 * kEpsilon * state_.scale || (state_.steps == dim_);
+        if (state_.breakdown) return false;
+        inverse_beta_ = 1.0 / beta;
+        if (basis_ == Basis::none) return false;
+        for (Index j = 0; j < rows; ++j) state_.h.push_back(dots_[static_cast<std::size_t>(j)] / beta);
+        const double unsafe = basis_ == Basis::float32 ? 1e-4 : 0.5;
+        if (square(state_.h) <= unsafe) return false;
+        if (corrections_ < kMaxCorrections) return true;
+        state_.breakdown = true;  // three corrections left nothing that is orthogonal to the basis
+        inverse_beta_ = 0.0;
+        state_.h.clear();
+        return false;
+    }
+
+    void normalize_chunks() {
+        for_chunks([&](Index chunk) {
+            const Index end = tiling_.end_column(chunk);
+            for (Index i = tiling_.first_column(chunk); i < end; ++i) memory_.candidate[i] *= inverse_beta_;
+        });
+    }
+
+    Index dim_, max_steps_;
+    Basis basis_;
+    Memory memory_;
+    State state_;
+
+    // Of the step in progress.
+    Tiling tiling_;
+    std::vector<Inspection> inspections_;
+    Inspection total_;
+    std::vector<double> coefficients_, subtrahend_, dots_, partial_;
+    Sweep<double> sweep64_;
+    Sweep<float> sweep32_;
+    double alpha_ = 0.0, inverse_beta_ = 0.0;
+    int corrections_ = 0;
+    bool repeat_ = false;
+};
+
+}  // namespace fastlanczos
