@@ -38,13 +38,14 @@ Basis basis_of(const py::object& rows) {
 }
 
 // A run and the NumPy arrays that are its memory: the basis (max_steps, dim) in float64 or float32 or None, the
-// candidate (dim), and the recent rows (flat; see Memory in step.hpp).
+// candidate (dim), the recent rows (flat), and the vector that is handed out (dim); see Memory in step.hpp.
 class Run {
 public:
-    Run(Index dim, Index max_steps, py::object basis, py::array candidate, py::array recent)
+    Run(Index dim, Index max_steps, py::object basis, py::array candidate, py::array recent, py::array vector)
         : basis_(std::move(basis)),
           candidate_(std::move(candidate)),
           recent_(std::move(recent)),
+          vector_(std::move(vector)),
           lanczos_(dim, max_steps, basis_of(basis_), memory(dim, max_steps)) {}
 
     bool start(const py::array& v0) {
@@ -119,13 +120,14 @@ private:
             memory.stride = rows.strides(0) / itemsize;
         }
         memory.candidate = writable_data(candidate_, dim);
+        memory.vector = writable_data(vector_, dim);
         const Index kept = kind == Basis::float64 ? 0 : kind == Basis::float32 ? 2 : 1;
         memory.recent = writable_data(recent_, kept * dim);
         return memory;
     }
 
     py::object basis_;
-    py::array candidate_, recent_;
+    py::array candidate_, recent_, vector_;
     fastlanczos::Lanczos lanczos_;
 };
 
@@ -178,8 +180,8 @@ PYBIND11_MODULE(_core, module) {
         .value("not_finite", fastlanczos::Outcome::not_finite);
 
     py::class_<Run>(module, "Run")
-        .def(py::init<Index, Index, py::object, py::array, py::array>(), py::arg("dim"), py::arg("max_steps"),
-             py::arg("basis"), py::arg("candidate"), py::arg("recent"))
+        .def(py::init<Index, Index, py::object, py::array, py::array, py::array>(), py::arg("dim"),
+             py::arg("max_steps"), py::arg("basis"), py::arg("candidate"), py::arg("recent"), py::arg("vector"))
         .def("start", &Run::start, py::arg("v0"))
         .def("step", &Run::step, py::arg("z"))
         .def("state", &Run::state)

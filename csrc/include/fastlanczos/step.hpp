@@ -21,7 +21,8 @@
 // When that leaves nothing, or beta_k is at the rounding level of |T|, the Krylov space is invariant: breakdown. Powers
 // of two are taken out of A where its entries are beyond 2^100 or below 2^-100, so that no square overflows.
 //
-// Memory traffic of step k: k rows of V once (from memory), one row written; u and z read twice, u written twice.
+// Memory traffic of step k: k rows of V once (from memory), one row written; u and z read twice, u written twice (and
+// its copy once).
 #pragma once
 
 #include <cmath>
@@ -42,11 +43,13 @@ enum class Outcome { running, complete, breakdown, not_finite };
 
 // The caller's memory. `basis`: max_steps rows of n entries, `stride` entries apart, of the type that Basis names (may
 // be null for none). `candidate`: n float64. `recent`: 2 n float64 for float32 rows, n for none, unused for float64.
+// `vector`: null, or n float64 that get a copy of the candidate, for operators that may write into their argument.
 struct Memory {
     void* basis = nullptr;
     Index stride = 0;
     double* candidate = nullptr;
     double* recent = nullptr;
+    double* vector = nullptr;
 };
 
 // Everything of a run that is not in Memory: with both, a run can be stopped and taken up again to the same bits.
@@ -84,6 +87,7 @@ public:
         for (Index i = 0; i < dim_; ++i) u[i] = factor * v0[i];
         const double norm = std::sqrt(inspect(u, u, 1.0).dot);
         for (Index i = 0; i < dim_; ++i) u[i] /= norm;
+        if (memory_.vector) std::copy(u, u + dim_, memory_.vector);
         state_ = State();
         const auto most = static_cast<std::size_t>(max_steps_);
         for (std::vector<double>* scalars : {&state_.alpha, &state_.beta, &state_.h}) scalars->reserve(most);
@@ -124,7 +128,7 @@ public:
     }
 
     // The unit vector whose product with A the next step takes.
-    const double* vector() const { return memory_.candidate; }
+    const double* vector() const { return memory_.vector ? memory_.vector : memory_.candidate; }
 
     bool finished() const { return state_.breakdown || state_.steps == max_steps_; }
 
@@ -384,7 +388,10 @@ private:
     void normalize_chunks() {
         for_chunks([&](Index chunk) {
             const Index end = tiling_.end_column(chunk);
-            for (Index i = tiling_.first_column(chunk); i < end; ++i) memory_.candidate[i] *= inverse_beta_;
+            const Index first = tiling_.first_column(chunk);
+            double* u = memory_.candidate;
+            for (Index i = first; i < end; ++i) u[i] *= inverse_beta_;
+            if (memory_.vector) std::copy(u + first, u + end, memory_.vector + first);
         });
     }
 

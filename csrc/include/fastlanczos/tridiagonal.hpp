@@ -32,7 +32,7 @@ inline void ql_sweep(Index l, Index r, double* d, double* e, double* row) {
     double sine = 1.0, cosine = 1.0, p = 0.0;
     for (Index i = r - 1; i >= l; --i) {
         const double f = sine * e[i], b = cosine * e[i];
-        const double norm = std::hypot(f, g);
+        const double norm = std::sqrt(f * f + g * g);  // entries are scaled to at most 1: no overflow
         e[i + 1] = norm;
         if (norm == 0.0) {  // underflow: the block splits here
             d[i + 1] -= p;

@@ -1,0 +1,46 @@
+"""What can go wrong in a run, as exceptions and warnings."""
+
+from __future__ import annotations
+
+import warnings
+
+__all__ = ["AsymmetryWarning", "NonFiniteError"]
+
+
+class NonFiniteError(ValueError, ArithmeticError):
+    """A product had entries that are NaN or infinite.
+
+    Attributes
+    ----------
+    step : int
+        The Lanczos step, counted from 1, whose product it was.
+    count : int
+        How many entries were not finite.
+    partial : LanczosResult or None
+        The finite part of the run: everything before that step.
+    """
+
+    def __init__(self, message: str, *, step: int, count: int, partial: object = None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.count = count
+        self.partial = partial
+
+
+class AsymmetryWarning(UserWarning):
+    """The products did not behave like those of one symmetric matrix."""
+
+
+def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -> None:
+    """Warn where `asymmetry` is a hundred times what products of this `precision` explain."""
+    if asymmetry <= 100 * precision:
+        return
+    warnings.warn(
+        f"the operator does not act like one symmetric matrix: its products are {asymmetry:.1e} (relative to its "
+        f"norm) away from symmetry, where their precision explains {precision:.0e}. Likely causes: a matrix "
+        "that is not symmetric; a matvec with a bug; a product that changes from call to call (dropout, "
+        "batch-norm statistics that move, shuffled or augmented data, unseeded noise). "
+        "Ritz values are uncertain by about that much.",
+        AsymmetryWarning,
+        stacklevel=stacklevel + 1,
+    )

@@ -1,0 +1,116 @@
+"""Anything that multiplies a vector, as one `Operator`: the one place that knows what A may be."""
+
+from __future__ import annotations
+
+import operator as python_operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from fastlanczos.arrays import Kind, NumpyKind, as_float64, dtype_name, is_tensor, kind_like, precision_of, require_cpu
+
+__all__ = ["Operator", "as_dimension", "as_operator", "start_vector"]
+
+_ACCEPTED = (
+    "A must be a callable v -> A v (with dim=), a square NumPy array, scipy sparse matrix or LinearOperator, a torch "
+    "tensor, or an object with shape and matvec or @"
+)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A symmetric operator: `matvec` takes and returns vectors of the given kind."""
+
+    matvec: Callable[[Any], Any]
+    dim: int
+    kind: Kind
+    precision: float  # rounding unit of the coarsest type in it, as far as A tells
+
+
+def as_dimension(value: Any, name: str) -> int:
+    """Return `value` as an int of at least 1, or raise an error that names it."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = python_operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number
+
+
+def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
+    """Return A as an `Operator`, its dimension from A, from `dim`, or from the start vector.
+
+    Matrices (NumPy, scipy sparse, torch) multiply in float64 whatever they are stored in, widened once. A callable
+    gets vectors of the kind that v0 is: NumPy float64, or torch in v0's dtype.
+    """
+    if dim is not None:
+        dim = as_dimension(dim, "dim")
+    require_cpu(A, "A")
+    if is_tensor(A):
+        _check_matrix(A)
+        matrix = A.detach().double()
+        return Operator(matrix.__matmul__, _side(A, dim), kind_like(matrix, "A"), precision_of(A.dtype))
+    if isinstance(A, np.ma.MaskedArray):
+        raise TypeError("A is a masked array, whose mask would be lost: fill it first")
+    if isinstance(A, np.ndarray) or scipy.sparse.issparse(A):
+        _check_matrix(A)
+        side = _side(A, dim)
+        if scipy.sparse.issparse(A):
+            matrix = A if A.format in ("csr", "csc", "bsr", "dia") else A.tocsr()
+            matrix = matrix.astype(np.float64, copy=False)
+        else:
+            matrix = np.asarray(A, dtype=np.float64)
+        return Operator(matrix.__matmul__, side, NumpyKind(), precision_of(A.dtype))
+
+    kind = kind_like(v0, "v0")
+    if hasattr(A, "shape") and (hasattr(A, "matvec") or hasattr(A, "__matmul__")):
+        if "complex" in dtype_name(getattr(A, "dtype", None)):
+            raise TypeError(f"A has dtype {A.dtype}: complex operators are not supported")
+        matvec = A.matvec if hasattr(A, "matvec") else A.__matmul__
+        return Operator(matvec, _side(A, dim), kind, precision_of(getattr(A, "dtype", None)))
+    if callable(A):
+        if dim is None and v0 is not None and len(getattr(v0, "shape", np.shape(v0))) == 1:
+            dim = len(v0)
+        if dim is None:
+            raise ValueError("dim is missing: a callable does not tell the length of its vectors")
+        return Operator(A, dim, kind, precision_of("float64"))
+    raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
+
+
+def start_vector(v0: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a start vector in float64, or raise what is wrong with it."""
+    vector = as_float64(v0, "v0", dim=dim)
+    bad = int(np.count_nonzero(~np.isfinite(vector)))
+    if bad:
+        raise ValueError(f"v0 has {bad} entries that are NaN or infinite")
+    if not vector.any():
+        raise ValueError("v0 is zero: a start vector needs a direction")
+    return vector
+
+
+def _check_matrix(A: Any) -> None:
+    name = dtype_name(A.dtype)
+    if "complex" in name:
+        raise TypeError(f"A has dtype {name}: complex operators are not supported")
+    if name in ("object", "longdouble", "float128", "float96") or not _is_real_number(name):
+        raise TypeError(f"A has dtype {name}; want real numbers that float64 can hold (convert it first)")
+
+
+def _is_real_number(name: str) -> bool:
+    return name.startswith(("float", "bfloat", "int", "uint", "bool"))
+
+
+def _side(A: Any, dim: int | None) -> int:
+    shape = tuple(A.shape)
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(f"A must be square, got shape {shape}")
+    side = as_dimension(int(shape[0]), "the side of A")
+    if dim is not None and dim != side:
+        raise ValueError(f"dim is {dim}, but A has shape {shape}")
+    return side

@@ -1,0 +1,192 @@
+"""Stochastic Lanczos quadrature: `spectral_density`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from fastlanczos.decomposition import drive
+from fastlanczos.density import SpectralDensity
+from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.gauss import quadrature
+from fastlanczos.iteration import LanczosIteration
+from fastlanczos.memory import available_memory
+from fastlanczos.operators import as_dimension, as_operator
+from fastlanczos.probes import DISTRIBUTIONS, probe, seed_sequence
+
+__all__ = ["spectral_density"]
+
+
+def spectral_density(
+    A: Any,
+    dim: int | None = None,
+    *,
+    num_probes: int = 10,
+    num_steps: int = 90,
+    seed: Any = None,
+    probes: str = "sphere",
+    reorthogonalize: str = "auto",
+    basis_dtype: str = "float64",
+    max_memory: int | None = None,
+    like: Any = None,
+    progress: bool = False,
+) -> SpectralDensity:
+    """Estimate the eigenvalue density of a symmetric operator by stochastic Lanczos quadrature.
+
+    For each of `num_probes` random vectors, `num_steps` Lanczos steps and the Gauss quadrature of the resulting
+    tridiagonal matrix; the density is the mean over the probes. The defaults are the paper's.
+
+    Parameters
+    ----------
+    A : callable, array, sparse matrix, LinearOperator, tensor or object
+        The symmetric operator, as in `lanczos`.
+    dim : int, optional
+        Length n of the vectors, where A does not tell.
+    num_probes, num_steps : int
+        Random vectors, and Lanczos steps (products) for each.
+    seed : int, SeedSequence, Generator or None
+        Probe i depends on the seed and on i alone: more probes leave the first ones as they were.
+    probes : {"sphere", "gaussian", "rademacher"}
+        Distribution of the probes: a uniform direction, independent normal entries (the total weight of a row then
+        varies around 1), or random signs. All are unbiased.
+    reorthogonalize : {"auto", "full", "none"}
+        "auto" is "full" while the basis fits the memory, otherwise "none", which costs a density nothing in accuracy;
+        `info["reorthogonalize"]` and the repr say which it was.
+    basis_dtype : {"float64", "float32"}
+        Storage of the basis.
+    max_memory : int, optional
+        Bytes that the basis may take, by default half of what is available.
+    like : array, optional
+        A torch tensor makes a callable A get tensors of its dtype.
+    progress : bool
+        Show a progress bar over all products.
+
+    Returns
+    -------
+    SpectralDensity
+
+    Raises
+    ------
+    MemoryError
+        Where "full" is demanded and does not fit; names what would.
+    TypeError, ValueError, NonFiniteError, BaseException
+        As in `lanczos`. The density of the probes that were finished rides on the exception as `finished_probes`
+        (None where there is none).
+
+    Warns
+    -----
+    AsymmetryWarning
+        Where the products are not those of one symmetric matrix.
+    UserWarning
+        Where the spectrum is narrower than the default bandwidth, which then hides it.
+
+    References
+    ----------
+    Ghorbani, Krishnan and Xiao (arXiv 1901.10159), section 2; Lin, Saad and Yang, "Approximating spectral densities of
+    large matrices", SIAM Review 58 (2016). Without reorthogonalization: Chen and Trogdon (arXiv 2307.00847).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlanczos as fl
+    >>> eigenvalues = np.r_[np.zeros(900), np.linspace(1.0, 2.0, 100)]
+    >>> d = fl.spectral_density(np.diag(eigenvalues), num_probes=20, seed=1)
+    >>> float(d.cdf(0.5).round(1)), round(d.mean, 1)
+    (0.9, 0.2)
+    """
+    operator = as_operator(A, dim, v0=like)
+    num_probes, num_steps = as_dimension(num_probes, "num_probes"), as_dimension(num_steps, "num_steps")
+    if probes not in DISTRIBUTIONS:
+        raise ValueError(f"probes must be one of {', '.join(DISTRIBUTIONS)}; got {probes!r}")
+    if reorthogonalize not in ("auto", "full", "none"):
+        raise ValueError(f'reorthogonalize must be "auto", "full" or "none", got {reorthogonalize!r}')
+    if basis_dtype not in ("float64", "float32"):
+        raise ValueError(f'basis_dtype must be "float64" or "float32", got {basis_dtype!r}')
+    if max_memory is not None:
+        max_memory = as_dimension(max_memory, "max_memory")
+    seeds = seed_sequence(seed)
+    chosen = _plan(operator.dim, num_steps, reorthogonalize, basis_dtype, max_memory)
+
+    rules: list[tuple[Any, Any]] = []
+    asymmetry, num_matvecs = 0.0, 0
+    iteration: LanczosIteration | None = None
+
+    def so_far() -> SpectralDensity:
+        width = max(len(nodes) for nodes, _ in rules)
+        nodes = np.array([np.pad(x, (0, width - len(x)), mode="edge") for x, _ in rules])
+        weights = np.array([np.pad(w, (0, width - len(w))) for _, w in rules])
+        info = {
+            "seed": seeds.entropy,
+            "probes": probes,
+            "num_steps": num_steps,
+            "reorthogonalize": chosen,
+            "basis_dtype": basis_dtype if chosen == "full" else None,
+            "asymmetry": asymmetry,
+            "num_matvecs": num_matvecs,
+        }
+        return SpectralDensity(nodes, weights, operator.dim, info)
+
+    with tqdm(total=num_probes * num_steps, desc="Lanczos", unit="product", disable=not progress) as bar:
+        try:
+            for index in range(num_probes):
+                v0 = probe(operator.dim, seeds, index, probes)
+                if iteration is None:
+                    iteration = LanczosIteration(
+                        operator.dim,
+                        num_steps,
+                        v0=v0,
+                        like=operator.kind.argument(np.empty(0)),
+                        reorthogonalize=chosen,
+                        basis_dtype=basis_dtype,
+                    )
+                else:
+                    iteration.restart(v0)
+                bar.set_postfix_str(f"probe {index + 1} of {num_probes}")
+                drive(iteration, operator, bar=bar)
+                bar.update(num_steps - iteration.num_steps)  # an invariant subspace saves the rest
+                nodes, weights = quadrature(iteration.alpha, iteration.beta)
+                mass = 1.0 if probes == "sphere" else float(np.einsum("i,i->", v0, v0)) / operator.dim
+                rules.append((nodes, weights * mass))
+                asymmetry = max(asymmetry, iteration.asymmetry)
+                num_matvecs += iteration.num_steps
+        except BaseException as error:
+            error.finished_probes = so_far() if rules else None  # type: ignore[attr-defined]
+            raise
+    assert iteration is not None
+    warn_if_asymmetric(asymmetry, max(iteration.precision, operator.precision), stacklevel=2)
+    density = so_far()
+    low, high = density.extremes
+    if 0 < high - low < 2 * density.sigma:
+        warnings.warn(
+            f"the spectrum, [{low:.3g}, {high:.3g}], is narrower than the default bandwidth of {density.sigma:.3g} "
+            f"(the paper's, an absolute width): pass sigma= to see it, for example sigma={(high - low) / 300:.1g}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return density
+
+
+def _plan(dim: int, num_steps: int, reorthogonalize: str, basis_dtype: str, max_memory: int | None) -> str:
+    """Return "full" or "none": what was asked for, or for "auto" what fits."""
+    if reorthogonalize == "none":
+        return "none"
+    itemsize = np.dtype(basis_dtype).itemsize
+    needed = min(num_steps, dim) * dim * itemsize
+    available = available_memory()
+    budget = available // 2 if max_memory is None else max_memory
+    if needed <= budget:
+        return "full"
+    if reorthogonalize == "auto":
+        return "none"
+    if max_memory is None and needed <= available:
+        return "full"  # demanded, and it fits if only just
+    limit = available if max_memory is None else max_memory
+    half = f'basis_dtype="float32" ({needed / 2**31:.2g} GiB), ' if basis_dtype == "float64" else ""
+    raise MemoryError(
+        f"the basis of {min(num_steps, dim)} vectors of length {dim} needs {needed / 2**30:.2g} GiB in {basis_dtype}, "
+        f"and there are {limit / 2**30:.2g} GiB. Smaller: {half}fewer steps (num_steps={limit // (dim * itemsize)} "
+        'fit), or reorthogonalize="none" (no basis; as accurate for a density)'
+    )
