@@ -77,7 +77,7 @@ def as_float64(x: Any, what: str, *, dim: int | None = None) -> Float64:
         raise TypeError(f"{what} has dtype {name}; want float64 (or float32, float16, bfloat16): {advice}")
     if dim is not None and values.shape != (dim,):
         raise ValueError(f"{what} has shape {tuple(values.shape)}; want ({dim},)")
-    return np.ascontiguousarray(values, dtype=np.float64)
+    return np.asarray(values, dtype=np.float64, order="C")
 
 
 class Kind(Protocol):

@@ -81,4 +81,4 @@ def _real(name: str, x: Any) -> Float64:
     if values.dtype.kind not in "fiu":
         # An empty list has no dtype of its own; NumPy makes it float64.
         raise TypeError(f"{name} must be real numbers, got dtype {values.dtype}")
-    return np.ascontiguousarray(values, dtype=np.float64)
+    return np.asarray(values, dtype=np.float64, order="C")

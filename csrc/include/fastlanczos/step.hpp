@@ -62,7 +62,7 @@ struct State {
     double max_projection = 0.0;  // largest |v_j . w| over j < k: zero in exact arithmetic for a symmetric A
     std::vector<double> alpha;    // (k)
     std::vector<double> beta;     // (k), the last one the norm of what is left
-    std::vector<double> h;        // (k), or empty where no basis is kept
+    std::vector<double> h;        // (k); without a basis only v_{k-2}.u and v_{k-1}.u, which nothing corrects
 };
 
 class Lanczos {
@@ -138,7 +138,7 @@ public:
     // |A V^T e - V^T T e| for the last unit vector e: the norm of what the Krylov space leaves out.
     double residual_norm() const {
         if (state_.steps == 0) return 0.0;
-        return beta(state_.steps - 1) * (state_.breakdown ? 1.0 : std::sqrt(1.0 - square(state_.h)));
+        return beta(state_.steps - 1) * std::sqrt(1.0 - overlap());
     }
 
     double max_projection() const { return std::ldexp(state_.max_projection, state_.exponent); }
@@ -153,7 +153,7 @@ public:
     void restore(State state) {
         const auto k = static_cast<std::size_t>(state.steps);
         if (state.steps < 0 || state.steps > max_steps_ || state.alpha.size() != k || state.beta.size() != k ||
-            state.h.size() != (basis_ == Basis::none ? 0 : k))
+            (!state.breakdown && state.h.size() != (basis_ == Basis::none ? std::min<std::size_t>(k, 2) : k)))
             throw std::invalid_argument("the state does not belong to a run of this size");
         state_ = std::move(state);
     }
@@ -167,6 +167,9 @@ private:
         for (const double xi : x) sum += xi * xi;
         return sum;
     }
+
+    // |V u|^2: the part of the candidate that the next sweep takes away.
+    double overlap() const { return basis_ == Basis::none ? 0.0 : square(state_.h); }
 
     static int clamped_exponent(double x) { return std::max(-1000, std::min(1000, std::ilogb(x))); }
     static double factor_of(int exponent) { return std::ldexp(1.0, -exponent); }
@@ -274,7 +277,7 @@ private:
         const std::vector<double>& h = state_.h;
         std::vector<double>&alpha = state_.alpha, &beta = state_.beta;
         const bool delayed = basis_ != Basis::none && k > 0;
-        const double nu2 = 1.0 - square(h), nu = std::sqrt(nu2);
+        const double nu2 = 1.0 - overlap(), nu = std::sqrt(nu2);
         if (k > 0) beta[k - 1] *= nu;  // of w = beta u only nu v_k is new: the rest lies in the span
         const double b = k > 0 ? beta[k - 1] : 0.0, last = delayed ? h[k - 1] : 0.0;
 
@@ -349,12 +352,24 @@ private:
         state_.alpha.push_back(alpha_ + dots_[static_cast<std::size_t>(rows)]);
         state_.beta.push_back(beta);
         state_.scale = std::max(state_.scale, std::abs(state_.alpha.back()) + b + beta);
+        const double expected = expected_projection();
         for (Index j = 0; j < rows; ++j)
-            state_.max_projection = std::max(state_.max_projection, std::abs(dots_[static_cast<std::size_t>(j)]));
+            state_.max_projection =
+                std::max(state_.max_projection, std::abs(dots_[static_cast<std::size_t>(j)] - expected));
         ++state_.steps;
         ++state_.sweeps;
         corrections_ = 0;
         return judge(rows + 1);
+    }
+
+    // v_{k-1} . w, which vanishes for a symmetric operator and an orthonormal basis. Without a basis v_k keeps small
+    // parts of v_{k-1} and v_{k-2}, which show in it through the two rows of T that are known.
+    double expected_projection() const {
+        const std::size_t k = state_.alpha.size() - 1;
+        if (basis_ != Basis::none || k == 0) return 0.0;
+        const std::vector<double>& h = state_.h;
+        const double further = k > 1 ? state_.beta[k - 2] * h[0] : 0.0;
+        return (state_.alpha[k - 1] - alpha_) * h.back() + further;
     }
 
     bool take_correction() {
@@ -374,8 +389,8 @@ private:
         state_.breakdown = beta <= 4.0 * kEpsilon * state_.scale || (state_.steps == dim_);
         if (state_.breakdown) return false;
         inverse_beta_ = 1.0 / beta;
-        if (basis_ == Basis::none) return false;
         for (Index j = 0; j < rows; ++j) state_.h.push_back(dots_[static_cast<std::size_t>(j)] / beta);
+        if (basis_ == Basis::none) return false;
         const double unsafe = basis_ == Basis::float32 ? 1e-4 : 0.5;
         if (square(state_.h) <= unsafe) return false;
         if (corrections_ < kMaxCorrections) return true;

@@ -1,0 +1,95 @@
+"""Slow, obvious references that the engine is compared with, and the spectra it is compared on."""
+
+import numpy as np
+
+EPS = np.finfo(float).eps
+
+
+def one_sweep(matvec, v0, num_steps):
+    """The recurrence of step.hpp with dense matrices: alpha, beta (the last one the rest), V, breakdown, sweeps."""
+    V, T, sweeps = np.zeros((0, v0.size)), np.zeros((0, 0)), 0
+    u, h, beta = v0 / np.linalg.norm(v0), np.zeros(0), 0.0
+    alphas, betas = [], []
+    while True:
+        k = len(V)
+        z = matvec(u)
+        nu = np.sqrt(1 - h @ h)
+        coupling = np.zeros(k)  # A V^T = V^T T + v_k coupling
+        if k:
+            betas[-1] = beta = beta * nu
+            coupling[-1] = beta
+        c = T @ h
+        alpha = (u @ z - 2 * nu * (coupling @ h) - h @ c) / nu**2
+        v = (u - h @ V) / nu
+        w = (z - c @ V - (coupling @ h) * v) / nu - alpha * v - coupling @ V
+        V, sweeps = np.vstack([V, v]), sweeps + 1
+        g, beta_next = V @ w, np.linalg.norm(w)
+        alphas.append(alpha + g[-1])
+        betas.append(beta_next)
+        T = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
+        scale = np.abs(T).sum(axis=1).max() + beta_next
+        while True:
+            if betas[-1] <= 4 * EPS * scale or len(V) == v0.size:
+                return np.array(alphas), np.array(betas), V, True, sweeps
+            h, beta = g / betas[-1], betas[-1]
+            if h @ h <= 0.5:
+                break
+            w = w - g @ V
+            g, betas[-1], sweeps = V @ w, np.linalg.norm(w), sweeps + 1
+        if len(V) == num_steps:
+            return np.array(alphas), np.array(betas), V, False, sweeps
+        u = w / beta
+
+
+def cgs2(matvec, v0, num_steps):
+    """Lanczos with every vector orthogonalized twice against the whole basis: four sweeps a step."""
+    V = np.zeros((num_steps, v0.size))
+    alpha, beta = np.zeros(num_steps), np.zeros(num_steps)
+    V[0] = v0 / np.linalg.norm(v0)
+    for k in range(num_steps):
+        w = matvec(V[k])
+        alpha[k] = V[k] @ w
+        for _ in range(2):
+            w = w - (V[: k + 1] @ w) @ V[: k + 1]
+        beta[k] = np.linalg.norm(w)
+        if k + 1 < num_steps:
+            V[k + 1] = w / beta[k]
+    return alpha, beta, V
+
+
+def outliers(bulk, n, rng):
+    d = rng.normal(0, bulk, n)
+    d[:10] = np.linspace(1, 100, 10)
+    return d
+
+
+def spectra(n=3000):
+    """The spectra of the design's prototype: name -> eigenvalues of a diagonal operator."""
+    rng, i = np.random.default_rng(0), np.arange(1, n + 1)
+    return {
+        "bulk 1e-2 + outliers": outliers(1e-2, n, rng),
+        "bulk 1e-6 + outliers": outliers(1e-6, n, rng),
+        "bulk 1e-10 + outliers": outliers(1e-10, n, rng),
+        "uniform": rng.uniform(-1, 1, n),
+        "geometric": np.geomspace(1e-12, 1, n),
+        "low rank 30": np.r_[np.linspace(1, 2, 30), np.zeros(n - 30)],
+        "strakos": 0.1 + (i - 1) / (n - 1) * 99.9 * 0.9 ** (n - i),
+        "huge": rng.normal(size=n) * 1e290,
+        "tiny": rng.normal(size=n) * 1e-290,
+        "identity": np.ones(n),
+        "zero": np.zeros(n),
+    }
+
+
+def orthogonality(V):
+    return float(np.abs(V @ V.T - np.eye(len(V))).max())
+
+
+def residual(matrix_rows, alpha, beta, V, norm):
+    """max |A V^T - V^T T| / |A| over all but the last column; matrix_rows is A V^T transposed."""
+    if norm == 0:
+        return float(np.abs(matrix_rows).max())
+    # In units of the norm, since the squares of 1e290 are out of range.
+    T = (np.diag(alpha) + np.diag(beta, 1) + np.diag(beta, -1)) / norm
+    R = matrix_rows / norm - T @ V
+    return float(np.abs(R[:-1]).max()) if len(R) > 1 else 0.0
