@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -229,11 +231,12 @@ class SpectralDensity:
         Raises ValueError, naming the file, where it is damaged, foreign, or of a newer format; OSError where it cannot
         be read.
         """
-        import ast
-
         try:
-            with np.load(path, allow_pickle=False) as file:
-                if not isinstance(file, np.lib.npyio.NpzFile) or str(file["format"]) != _FORMAT:
+            loaded = np.load(path, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("it holds one array")
+            with loaded as file:
+                if str(file["format"]) != _FORMAT:
                     raise ValueError("it holds something else")
                 if int(file["version"]) > _VERSION:
                     raise ValueError(
@@ -245,7 +248,7 @@ class SpectralDensity:
                     for key, value in zip(file["info_keys"], file["info_values"], strict=True)
                 }
                 return cls(file["nodes"], file["weights"], int(file["dim"]), info)
-        except (ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile, AttributeError, IndexError) as error:
+        except (ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{os.fspath(path)} is not a SpectralDensity that can be read: {error}") from error
 
     def _bandwidth(self, sigma: float | None) -> float:

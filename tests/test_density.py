@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import fastlanczos as fl
+
+RNG = np.random.default_rng(0)
+DENSITY = fl.SpectralDensity(np.sort(RNG.normal(size=(4, 6))), RNG.dirichlet(np.ones(6), 4), 100, {"seed": 3})
+
+
+def test_value_is_the_mean_over_probes_of_the_blurred_nodes():
+    t = np.linspace(-2, 2, 7).reshape(1, 7)
+    expected = np.mean(
+        [[w @ norm.pdf(s, x, 0.3) for s in t[0]] for x, w in zip(DENSITY.nodes, DENSITY.weights, strict=True)], axis=0
+    )
+    np.testing.assert_allclose(DENSITY(t, sigma=0.3), expected[None], rtol=1e-13)
+    assert DENSITY(0.5).shape == ()
+
+
+def test_cdf_is_the_integral_of_the_density():
+    t = np.linspace(-5, 5, 20_001)
+    integral = np.r_[0, np.cumsum((DENSITY(t, 0.1)[1:] + DENSITY(t, 0.1)[:-1]) / 2 * np.diff(t))]
+    np.testing.assert_allclose(DENSITY.cdf(t, 0.1), integral, atol=1e-6)
+
+
+def test_cdf_without_blur_is_a_step_function():
+    d = fl.SpectralDensity.from_eigenvalues([1.0, 2.0, 2.0, 4.0])
+    assert d.cdf([0.9, 1.0, 1.5, 2.0, 3.0, 4.0], sigma=0).tolist() == [0, 0.25, 0.25, 0.75, 0.75, 1]
+
+
+def test_default_bandwidth_is_the_papers():
+    wide = fl.SpectralDensity([[-10.0, 30.0]], [[0.5, 0.5]], 2)
+    narrow = fl.SpectralDensity([[0.1, 0.2]], [[0.5, 0.5]], 2)
+    assert wide.sigma == pytest.approx(np.sqrt(1e-5 * 40))
+    assert narrow.sigma == pytest.approx(np.sqrt(1e-5))
+    assert wide(3.0) == wide(3.0, sigma=wide.sigma)
+
+
+def test_nodes_of_weight_zero_do_not_count_as_the_spectrums_end():
+    d = fl.SpectralDensity([[1.0, 2.0, 1e6]], [[0.5, 0.5, 0.0]], 3)
+    assert d.extremes == (1.0, 2.0)
+
+
+def test_grid_covers_the_blurred_density():
+    t = DENSITY.grid()
+    assert t.shape == (10_000,)
+    assert DENSITY.cdf(t[0]) < 1e-6
+    assert DENSITY.cdf(t[-1]) > 1 - 1e-6
+    assert DENSITY.grid(num=5, sigma=2.0)[0] == DENSITY.nodes.min() - 10
+
+
+def test_moments():
+    assert DENSITY.moment(0) == pytest.approx(1)
+    assert DENSITY.moment(3) == pytest.approx(np.mean((DENSITY.weights * DENSITY.nodes**3).sum(1)))
+    assert DENSITY.mean == DENSITY.moment(1)
+    for p in (-1, 1.5, True):
+        with pytest.raises(ValueError, match="p must be an integer"):
+            DENSITY.moment(p)
+
+
+def test_negative_share_is_of_the_sum_of_magnitudes():
+    d = fl.SpectralDensity.from_eigenvalues([-1.0, 2.0, 5.0])
+    assert d.negative_share == pytest.approx(1 / 8)
+    assert fl.SpectralDensity.from_eigenvalues([0.0]).negative_share == 0
+
+
+@pytest.mark.parametrize("cumulative", [False, True])
+def test_band_is_students_interval_over_the_probes(cumulative):
+    t = np.array([0.0, 0.7])
+    low, high = DENSITY.band(t, level=0.9, sigma=0.2, cumulative=cumulative)
+    singles = [fl.SpectralDensity(x[None], w[None], 100) for x, w in zip(DENSITY.nodes, DENSITY.weights, strict=True)]
+    samples = np.array([s.cdf(t, 0.2) if cumulative else s(t, 0.2) for s in singles])
+    half = 2.353363 * samples.std(axis=0, ddof=1) / 2  # Student's t with 3 degrees of freedom, 95% one-sided
+    np.testing.assert_allclose((high - low) / 2, half, rtol=1e-6)
+    np.testing.assert_allclose((high + low) / 2, samples.mean(axis=0), rtol=1e-12)
+
+
+def test_one_probe_has_no_band():
+    with pytest.raises(ValueError, match="at least two probes"):
+        fl.SpectralDensity([[1.0]], [[1.0]], 1).band(0.0)
+    with pytest.raises(ValueError, match="level must be between"):
+        DENSITY.band(0.0, level=95)
+
+
+@pytest.mark.parametrize("sigma", [0, -1.0, np.nan, np.inf])
+def test_a_bandwidth_must_be_positive(sigma):
+    with pytest.raises(ValueError, match="sigma must be a positive number"):
+        DENSITY(0.0, sigma=sigma)
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    path = tmp_path / "new" / "density.npz"
+    DENSITY.save(path)
+    loaded = fl.SpectralDensity.load(path)
+    assert np.array_equal(loaded.nodes, DENSITY.nodes)
+    assert np.array_equal(loaded.weights, DENSITY.weights)
+    assert (loaded.dim, loaded.info) == (100, {"seed": 3})
+    assert [p.name for p in path.parent.iterdir()] == ["density.npz"]
+
+
+def test_what_cannot_be_read_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fl.SpectralDensity.load(tmp_path / "none.npz")
+    path = tmp_path / "d.npz"
+    DENSITY.save(path)
+    whole = path.read_bytes()
+    for damaged in (b"", b"hello", whole[:100], whole[: len(whole) // 2], whole[:-30]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"d\.npz is not a SpectralDensity that can be read"):
+            fl.SpectralDensity.load(path)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    path.write_bytes(bytes(flipped))
+    with pytest.raises(ValueError, match="is not a SpectralDensity that can be read"):
+        fl.SpectralDensity.load(path)
+    np.savez(path, nodes=np.ones(3))
+    with pytest.raises(ValueError, match="is not a SpectralDensity"):
+        fl.SpectralDensity.load(path)
+    np.savez(path, format="fastlanczos.SpectralDensity", version=99)
+    with pytest.raises(ValueError, match="version 99, this fastlanczos reads up to 1: upgrade"):
+        fl.SpectralDensity.load(path)
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(ValueError, match="is not a SpectralDensity"):
+        fl.SpectralDensity.load(path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights", "message"),
+    [
+        ([1.0], [1.0], r"nodes must have shape \(probes, m\), got \(1,\)"),
+        ([[1.0, 2.0]], [[1.0]], r"nodes have shape \(1, 2\), but weights \(1, 1\)"),
+        ([[np.nan]], [[1.0]], "nodes has entries that are NaN"),
+        ([[1.0]], [[-1.0]], "weights must not be negative"),
+    ],
+)
+def test_bad_nodes_and_weights_are_told(nodes, weights, message):
+    with pytest.raises(ValueError, match=message):
+        fl.SpectralDensity(nodes, weights, 1)
+
+
+def test_densities_do_not_change():
+    with pytest.raises(ValueError, match="read-only"):
+        DENSITY.nodes[0, 0] = 1
+
+
+def test_plot_draws_line_and_band_on_a_log_scale():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    ax = DENSITY.plot(color="red", label="mine")
+    assert ax.get_yscale() == "log"
+    assert ax.get_lines()[0].get_label() == "mine"
+    assert len(ax.collections) == 1
+    low, high = ax.get_ylim()
+    assert 0 < low < high < 1e6
+    assert DENSITY.plot(ax, level=None) is ax
+
+
+def test_repr_is_short():
+    assert repr(DENSITY).startswith("SpectralDensity(n=100, 4 x 6 nodes in [")
