@@ -56,9 +56,7 @@ class BuildCore(build_ext):
                 source = Path(folder) / "openmp.cpp"
                 source.write_text(program)
                 try:
-                    objects = self.compiler.compile(
-                        [str(source)], output_dir=folder, extra_postargs=compile_flags
-                    )
+                    objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_flags)
                     self.compiler.link_executable(
                         objects, "openmp", output_dir=folder, extra_postargs=link_flags, target_lang="c++"
                     )

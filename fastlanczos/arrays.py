@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-__all__ = ["Float64", "Kind", "aligned_rows", "as_float64", "dtype_name", "is_tensor", "kind_like", "precision_of"]
+__all__ = [
+    "Float64",
+    "Kind",
+    "aligned_rows",
+    "as_float64",
+    "dtype_name",
+    "is_tensor",
+    "kind_like",
+    "precision_of",
+]
 
 # Floating types that float64 holds exactly, with the distance from 1 to the next number.
 _PRECISIONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}

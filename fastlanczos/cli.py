@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         "cores, nearly all for the exact answer; 6 GiB of memory)",
     )
     demo.add_argument(
-        "--mnist", metavar="DIR", help="MNIST's idx files instead of the digits (implies --paper; exact: hours for all)"
+        "--mnist",
+        metavar="DIR",
+        help="MNIST's idx files instead of the digits (implies --paper; exact: hours for all)",
     )
     demo.add_argument("--samples", type=_positive, metavar="N", help="use the first N samples only")
     demo.add_argument("--seed", type=int, default=1, help="seed of training and probes (default: 1)")

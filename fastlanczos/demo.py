@@ -51,13 +51,13 @@ def digits(side: int = 8) -> Data:
 
 
 def mnist(folder: str | Path, samples: int | None = None) -> Data:
-    """Return MNIST's training images, (N, 784) in [0, 1], float64, and labels, from its idx files (plain or gzipped)."""
+    """Return MNIST's training images, (N, 784) in [0, 1], float64, and labels, from its idx files or their .gz."""
     images = _read_idx(Path(folder), "train-images-idx3-ubyte")
     labels = _read_idx(Path(folder), "train-labels-idx1-ubyte")
     if images.ndim != 3 or len(images) != len(labels):
         raise ValueError(f"{folder} holds {images.shape} images and {labels.shape} labels: not MNIST's training set")
-    images = images[:samples].reshape(len(images[:samples]), -1) / 255.0
-    return torch.from_numpy(images), torch.from_numpy(labels[:samples].astype(np.int64))
+    pixels = images[:samples].reshape(len(images[:samples]), -1) / 255.0
+    return torch.from_numpy(pixels), torch.from_numpy(labels[:samples].astype(np.int64))
 
 
 def _read_idx(folder: Path, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -122,7 +122,8 @@ def exact_eigenvalues(H: HessianOperator, *, progress: bool = False, block: int 
     matrix += matrix.T
     matrix *= 0.5
     # torch's own LAPACK is several times faster than the one in NumPy's wheels on some machines, never slower.
-    return torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy()
+    eigenvalues: Float64 = torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy()
+    return eigenvalues
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class SpectralDensity:
     def sigma(self) -> float:
         """The bandwidth that is used where none is given: the paper's, sigma^2 = 1e-5 max(1, range of the nodes).
 
-        It is an absolute width, made for Hessians with eigenvalues around 1; give `sigma` for operators of another scale.
+        It is an absolute width, made for Hessians with eigenvalues around 1; give `sigma` for other scales.
         """
         low, high = self.extremes
         return float(np.sqrt(1e-5 * max(1.0, high - low)))
@@ -131,12 +131,12 @@ class SpectralDensity:
 
         `sigma` is in the eigenvalues' unit; None takes the paper's bandwidth, see the property `sigma`.
         """
-        return self._over_probes(t, _gaussian, self._bandwidth(sigma)).mean(axis=0)
+        return np.asarray(self._over_probes(t, _gaussian, self._bandwidth(sigma)).mean(axis=0))
 
     def cdf(self, t: Any, sigma: float | None = None) -> Float64:
-        """Return the cumulative distribution at `t` (any shape), blurred like the density; a step function at sigma=0."""
+        """Return the cumulative distribution at `t` (any shape), blurred alike; a step function at sigma=0."""
         width = 0.0 if sigma == 0 else self._bandwidth(sigma)
-        return self._over_probes(t, _cumulative, width).mean(axis=0)
+        return np.asarray(self._over_probes(t, _cumulative, width).mean(axis=0))
 
     def band(
         self, t: Any, level: float = 0.95, sigma: float | None = None, *, cumulative: bool = False
@@ -163,9 +163,7 @@ class SpectralDensity:
         low, high = self.extremes
         return np.linspace(low - 5 * width, high + 5 * width, int(num))
 
-    def plot(
-        self, ax: Any = None, *, sigma: float | None = None, level: float | None = 0.95, **line: Any
-    ) -> Any:
+    def plot(self, ax: Any = None, *, sigma: float | None = None, level: float | None = 0.95, **line: Any) -> Any:
         """Draw the blurred density on a log scale, with its band over the probes; return the matplotlib axes.
 
         Parameters
@@ -202,7 +200,12 @@ class SpectralDensity:
         if level is not None and self.num_probes > 1:
             lower, upper = self.band(t, level, width)
             ax.fill_between(
-                t, np.maximum(lower, floor / 10), np.maximum(upper, floor / 10), color=drawn.get_color(), alpha=0.25, linewidth=0
+                t,
+                np.maximum(lower, floor / 10),
+                np.maximum(upper, floor / 10),
+                color=drawn.get_color(),
+                alpha=0.25,
+                linewidth=0,
             )
         ax.set_yscale("log")
         ax.set_ylim(bottom=floor)
@@ -258,9 +261,7 @@ class SpectralDensity:
             raise ValueError(f"sigma must be a positive number, got {sigma!r}")
         return float(sigma)
 
-    def _over_probes(
-        self, t: Any, kernel: Callable[[Float64, float], Float64], sigma: float
-    ) -> Float64:
+    def _over_probes(self, t: Any, kernel: Callable[[Float64, float], Float64], sigma: float) -> Float64:
         """Return sum_i weights_i kernel(t - nodes_i) for each probe, shape (probes, *t.shape)."""
         points = np.asarray(t, dtype=np.float64)
         flat = points.ravel()
@@ -286,7 +287,7 @@ class SpectralDensity:
 
 def _gaussian(distance: Float64, sigma: float) -> Float64:
     scaled = distance / sigma
-    return np.exp(-0.5 * scaled * scaled) / (sigma * np.sqrt(2 * np.pi))
+    return np.asarray(np.exp(-0.5 * scaled * scaled) / (sigma * np.sqrt(2 * np.pi)))
 
 
 def _cumulative(distance: Float64, sigma: float) -> Float64:

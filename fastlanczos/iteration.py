@@ -13,7 +13,6 @@ from fastlanczos.arrays import (
     aligned_rows,
     as_float64,
     dtype_name,
-    is_tensor,
     kind_like,
     precision_of,
 )
@@ -125,9 +124,7 @@ class LanczosIteration:
                 f"the basis of {rows} vectors of length {self.dim} needs {size:.1f} GiB in {self.basis_dtype}. "
                 'Smaller: basis_dtype="float32" (half of float64), fewer steps, or reorthogonalize="none" (no basis)'
             ) from None
-        self._run = _core.Run(
-            self.dim, self.max_steps, self._basis, self._candidate, self._recent, self._vector
-        )
+        self._run = _core.Run(self.dim, self.max_steps, self._basis, self._candidate, self._recent, self._vector)
         self._precision = precision_of("float64")
 
     def restart(self, v0: Any) -> None:
@@ -271,7 +268,15 @@ class LanczosIteration:
         if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
             version = state.get("version") if isinstance(state, dict) else type(state).__name__
             raise ValueError(f"not a LanczosIteration state of version {_STATE_VERSION}: got {version!r}")
-        missing = {"dim", "max_steps", "reorthogonalize", "basis_dtype", "candidate", "recent", "scalars"} - set(state)
+        missing = {
+            "dim",
+            "max_steps",
+            "reorthogonalize",
+            "basis_dtype",
+            "candidate",
+            "recent",
+            "scalars",
+        } - set(state)
         if missing:
             raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
         it = cls.__new__(cls)

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from fastlanczos.arrays import Kind, NumpyKind, as_float64, dtype_name, is_tensor, kind_like, precision_of, require_cpu
+from fastlanczos.arrays import (
+    Kind,
+    NumpyKind,
+    as_float64,
+    dtype_name,
+    is_tensor,
+    kind_like,
+    precision_of,
+    require_cpu,
+)
 
 __all__ = ["Operator", "as_dimension", "as_operator", "start_vector"]
 

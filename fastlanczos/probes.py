@@ -35,9 +35,7 @@ def probe(dim: int, seeds: np.random.SeedSequence, index: int = 0, distribution:
     """
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"probes must be one of {', '.join(DISTRIBUTIONS)}; got {distribution!r}")
-    child = np.random.SeedSequence(
-        seeds.entropy, spawn_key=(*seeds.spawn_key, index), pool_size=seeds.pool_size
-    )
+    child = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, index), pool_size=seeds.pool_size)
     generator = np.random.default_rng(child)
     if distribution == "rademacher":
         return generator.integers(0, 2, size=dim).astype(np.float64) * 2.0 - 1.0

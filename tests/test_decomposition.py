@@ -1,3 +1,4 @@
+import gc
 import signal
 import subprocess
 import sys
@@ -64,7 +65,13 @@ def test_integer_and_narrow_matrices_multiply_in_float64():
     B = RNG.integers(-5, 5, size=(40, 40))
     B = B + B.T
     exact = np.linalg.eigvalsh(B.astype(float))
-    for matrix in (B, B.astype(np.int8), B.astype(np.float32), B.astype(np.float16), scipy.sparse.csr_array(B)):
+    for matrix in (
+        B,
+        B.astype(np.int8),
+        B.astype(np.float32),
+        B.astype(np.float16),
+        scipy.sparse.csr_array(B),
+    ):
         ritz = fl.lanczos(matrix, num_steps=40, seed=0).quadrature()[0]
         np.testing.assert_allclose(ritz, exact, atol=1e-13 * np.abs(exact).max())
 
@@ -217,10 +224,12 @@ def test_memory_is_given_back_after_an_exception():
 
     matvec = Matvec()
     watched = []
-    try:
+    with pytest.raises(KeyboardInterrupt) as caught:
         fl.lanczos(matvec, 1000, 20, seed=0, callback=lambda it: watched.append(weakref.ref(it)))
-    except KeyboardInterrupt as error:
-        assert error.partial.num_steps == 4
+    assert caught.value.partial.num_steps == 4
+    del caught
+    gc.collect()
+    assert len(watched) == 4
     assert all(reference() is None for reference in watched)
 
 

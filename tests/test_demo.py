@@ -52,7 +52,13 @@ def test_files_are_whole(finished):
 
 def test_the_table_names_every_number_that_is_promised(finished):
     table = finished[0].table()
-    for words in ("eigenvalue 1 from the top", "3 from the bottom", "trace", "negative share", "gap of the blurred cdfs"):
+    for words in (
+        "eigenvalue 1 from the top",
+        "3 from the bottom",
+        "trace",
+        "negative share",
+        "gap of the blurred cdfs",
+    ):
         assert words in table
 
 

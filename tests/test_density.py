@@ -11,7 +11,8 @@ DENSITY = fl.SpectralDensity(np.sort(RNG.normal(size=(4, 6))), RNG.dirichlet(np.
 def test_value_is_the_mean_over_probes_of_the_blurred_nodes():
     t = np.linspace(-2, 2, 7).reshape(1, 7)
     expected = np.mean(
-        [[w @ norm.pdf(s, x, 0.3) for s in t[0]] for x, w in zip(DENSITY.nodes, DENSITY.weights, strict=True)], axis=0
+        [[w @ norm.pdf(s, x, 0.3) for s in t[0]] for x, w in zip(DENSITY.nodes, DENSITY.weights, strict=True)],
+        axis=0,
     )
     np.testing.assert_allclose(DENSITY(t, sigma=0.3), expected[None], rtol=1e-13)
     assert DENSITY(0.5).shape == ()

@@ -8,9 +8,14 @@ from fastlanczos.files import write_whole
 def test_an_interrupted_file_is_what_it_was_before(tmp_path):
     path = tmp_path / "result.json"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), write_whole(path, "w") as file:
-        file.write("new, but only h")
-        raise KeyboardInterrupt
+
+    def write():
+        with write_whole(path, "w") as file:
+            file.write("new, but only h")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["result.json"]
 

@@ -78,7 +78,16 @@ def test_zero_off_diagonals_split_the_matrix():
         (np.full(50, 1e308), np.zeros(49)),
         (np.full(50, 1e-310), np.full(49, 1e-311)),
     ],
-    ids=["graded down", "graded up", "zero diagonal", "tiny", "Wilkinson", "zero", "near overflow", "subnormal"],
+    ids=[
+        "graded down",
+        "graded up",
+        "zero diagonal",
+        "tiny",
+        "Wilkinson",
+        "zero",
+        "near overflow",
+        "subnormal",
+    ],
 )
 def test_hard_matrices(alpha, beta):
     unit = 2.0 ** np.floor(np.log2(max(np.abs(alpha).max(), np.abs(beta).max(), 1e-300)))
@@ -97,7 +106,12 @@ def test_integer_input_is_taken_as_numbers():
 @pytest.mark.parametrize(
     ("alpha", "beta", "error", "message"),
     [
-        (np.ones(3), np.ones(3), ValueError, r"beta must have shape \(2,\) beside alpha of shape \(3,\), got \(3,\)"),
+        (
+            np.ones(3),
+            np.ones(3),
+            ValueError,
+            r"beta must have shape \(2,\) beside alpha of shape \(3,\), got \(3,\)",
+        ),
         (np.ones(0), np.ones(0), ValueError, "m >= 1"),
         (1.0, [], ValueError, "m >= 1"),
         ([1.0, np.nan], [1.0], ValueError, "alpha has 1 entries that are NaN or infinite"),

@@ -104,10 +104,7 @@ def test_without_a_basis_the_density_is_the_same_and_eigenvalues_repeat():
     assert none.basis is None
     assert np.sum(np.abs(none.quadrature()[0] - 100) < 1e-9) > 1
     t = np.linspace(-1, 101, 500)
-    cdf = [
-        fl.SpectralDensity(x[None], w[None], 3000).cdf(t, 0.1)
-        for x, w in (full.quadrature(), none.quadrature())
-    ]
+    cdf = [fl.SpectralDensity(x[None], w[None], 3000).cdf(t, 0.1) for x, w in (full.quadrature(), none.quadrature())]
     assert np.abs(cdf[0] - cdf[1]).max() < 1e-10
 
 
@@ -122,9 +119,7 @@ def test_same_seed_same_bits_for_any_thread_count(reorthogonalize, basis_dtype):
         for threads in (1, 2, 4, 7):
             fl.set_num_threads(threads)
             results.append(
-                fl.lanczos(
-                    lambda v: d * v, n, 40, seed=5, reorthogonalize=reorthogonalize, basis_dtype=basis_dtype
-                )
+                fl.lanczos(lambda v: d * v, n, 40, seed=5, reorthogonalize=reorthogonalize, basis_dtype=basis_dtype)
             )
     finally:
         fl.set_num_threads(before)
@@ -147,7 +142,10 @@ def test_every_instruction_set_gives_the_same_to_rounding(isa):
         "print(*[x.hex() for x in r.alpha.tolist()])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | {"FASTLANCZOS_ISA": isa}, capture_output=True, text=True
+        [sys.executable, "-c", program],
+        env=os.environ | {"FASTLANCZOS_ISA": isa},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     chosen, orthogonal, float32, alphas = done.stdout.splitlines()
@@ -186,7 +184,11 @@ def test_any_size_and_scale(n, num_steps, exponent, seed, basis_dtype):
 def test_a_scale_that_grows_during_the_run_is_followed():
     # The start vector sees entries of 1e-150 alone; those of 1e150 come in step by step.
     n = 40
-    T = np.diag(np.geomspace(1e-150, 1e150, n)) + np.diag(np.full(n - 1, 1e-150), 1) + np.diag(np.full(n - 1, 1e-150), -1)
+    T = (
+        np.diag(np.geomspace(1e-150, 1e150, n))
+        + np.diag(np.full(n - 1, 1e-150), 1)
+        + np.diag(np.full(n - 1, 1e-150), -1)
+    )
     T[0, -1] = T[-1, 0] = 1e100
     r = fl.lanczos(T, num_steps=n, v0=np.eye(n)[0])
     assert abs(r.quadrature()[0][-1] / 1e150 - 1) < 1e-14

@@ -171,7 +171,8 @@ py::dict build() {
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
-    module.doc() = "Compiled core of fastlanczos: the reorthogonalized Lanczos step and the quadrature of tridiagonals.";
+    module.doc() =
+        "Compiled core of fastlanczos: the reorthogonalized Lanczos step and the quadrature of tridiagonals.";
 
     py::enum_<fastlanczos::Outcome>(module, "Outcome")
         .value("running", fastlanczos::Outcome::running)

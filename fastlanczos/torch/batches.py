@@ -28,11 +28,11 @@ def batches_of(data: Any) -> Callable[[], Iterator[Any]]:
         return lambda: iter([data])
     if isinstance(data, torch.utils.data.Dataset):
         raise TypeError(
-            "data is a Dataset, whose samples come one by one: wrap it, torch.utils.data.DataLoader(data, batch_size=...)"
+            "data is a Dataset, whose samples come one by one: wrap it in a DataLoader(data, batch_size=...)"
         )
     if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
         raise TypeError(
-            f"data must be an iterable of batches (a DataLoader, a list) or a pair of tensors, got {type(data).__name__}"
+            f"data must be an iterable of batches (a DataLoader, a list) or two tensors, got {type(data).__name__}"
         )
     if hasattr(data, "__next__"):  # an iterator; nothing is drawn from it, nor any loader begun, to find out
         raise TypeError(
@@ -48,7 +48,13 @@ def generators_unchanged(data: Any, device: torch.device) -> Iterator[None]:
 
     Every pass then shuffles and augments alike, and training goes on as if there had been none.
     """
-    own = {id(g): g for g in (getattr(data, "generator", None), getattr(getattr(data, "sampler", None), "generator", None))}
+    own = {
+        id(g): g
+        for g in (
+            getattr(data, "generator", None),
+            getattr(getattr(data, "sampler", None), "generator", None),
+        )
+    }
     states = [(g, g.get_state()) for g in own.values() if isinstance(g, torch.Generator)]
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
@@ -86,8 +92,8 @@ class Loss:
             return (loss.sum() * count if self._reduction == "mean" else loss.sum()), count
         if loss.shape != (count,):
             raise ValueError(
-                f"loss_fn returned shape {tuple(loss.shape)} for a batch of {count} samples; want one number (the mean, "
-                f'or with reduction="sum" the sum) or one value per sample, shape ({count},)'
+                f"loss_fn returned shape {tuple(loss.shape)} for a batch of {count} samples; want one number (the "
+                f'mean, or with reduction="sum" the sum) or one value per sample, shape ({count},)'
             )
         return loss.sum(), count
 

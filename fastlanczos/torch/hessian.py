@@ -185,8 +185,8 @@ class HessianOperator:
             raise ValueError("data has no samples")
         if self._num_samples not in (None, samples):
             raise RuntimeError(
-                f"data had {self._num_samples} samples in an earlier pass and {samples} in this one: every pass must go "
-                "through the same data set"
+                f"data had {self._num_samples} samples in an earlier pass and {samples} in this one: every pass must "
+                "go through the same data set"
             )
         self._num_samples = samples
         return samples

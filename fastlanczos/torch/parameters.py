@@ -9,7 +9,7 @@ import torch
 
 from fastlanczos.arrays import Float64
 
-__all__ = ["ParameterSpace", "ParameterSelection"]
+__all__ = ["ParameterSelection", "ParameterSpace"]
 
 ParameterSelection = Iterable[str] | Callable[[str], bool] | None
 

@@ -20,27 +20,27 @@ using Index = std::ptrdiff_t;
 constexpr Index kLanes = 8;
 constexpr Index kMaxTile = 2048;  // columns; a tile's v and w (32 KiB) stay in the first-level cache
 
-// One sweep over the basis: what it reads, what it computes, where it writes. With rows V_j (stored rows first, then the
-// recent ones) and the coefficients h, d:
+// One sweep over the basis: what it reads, what it computes, where it writes. With rows V_j (stored rows first, then
+// the recent ones) and the coefficients h, d:
 //     v = (u - sum_j h_j V_j) * inverse_nu
 //     w = z * z_factor - sum_j d_j V_j - gamma * v          w replaces u
 // and the dot products of w with every V_j, with v and with itself.
 template <class Row>
 struct Sweep {
-    const Row* rows = nullptr;                     // stored rows, `stride` apart
+    const Row* rows = nullptr;  // stored rows, `stride` apart
     Index stride = 0;
     Index stored = 0;
     const double* recent[2] = {nullptr, nullptr};  // newest rows that are kept in float64 beside the storage
     Index num_recent = 0;
-    const double* h = nullptr;                     // stored + num_recent coefficients
+    const double* h = nullptr;  // stored + num_recent coefficients
     const double* d = nullptr;
     double inverse_nu = 1.0;
     double z_factor = 1.0;
     double gamma = 0.0;
     double* u = nullptr;
     const double* z = nullptr;
-    Row* new_row = nullptr;                        // v goes here ...
-    double* new_recent = nullptr;                  // ... and here, each where given; it may overwrite recent[0]
+    Row* new_row = nullptr;        // v goes here ...
+    double* new_recent = nullptr;  // ... and here, each where given; it may overwrite recent[0]
 
     Index num_rows() const { return stored + num_recent; }
     Index num_dots() const { return num_rows() + 2; }  // every row, v, w itself

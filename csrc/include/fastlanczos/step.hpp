@@ -54,9 +54,9 @@ struct Memory {
 
 // Everything of a run that is not in Memory: with both, a run can be stopped and taken up again to the same bits.
 struct State {
-    Index steps = 0;              // k, the finished rows
-    Index sweeps = 0;             // sweeps over the basis so far (steps, plus repeated corrections)
-    int exponent = 0;             // alpha, beta, scale and max_projection are in units of 2^exponent
+    Index steps = 0;   // k, the finished rows
+    Index sweeps = 0;  // sweeps over the basis so far (steps, plus repeated corrections)
+    int exponent = 0;  // alpha, beta, scale and max_projection are in units of 2^exponent
     bool breakdown = false;
     double scale = 0.0;           // largest absolute row sum of T
     double max_projection = 0.0;  // largest |v_j . w| over j < k: zero in exact arithmetic for a symmetric A
@@ -252,9 +252,7 @@ private:
         if (kept > 0) sweep.new_recent = recent_row(finished);
     }
 
-    double* recent_row(Index row) {
-        return basis_ == Basis::none ? memory_.recent : memory_.recent + (row % 2) * dim_;
-    }
+    double* recent_row(Index row) { return basis_ == Basis::none ? memory_.recent : memory_.recent + (row % 2) * dim_; }
 
     void set_rows(Index finished, bool new_row) {
         if (basis_ == Basis::float32)

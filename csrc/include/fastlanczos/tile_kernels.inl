@@ -27,8 +27,14 @@ FASTLANCZOS_INLINE void raise_to_magnitude(Lanes& max, const Lanes& x) {
 struct Lanes {
     double lane[kLanes];
     double operator[](Index i) const { return lane[i]; }
-    Lanes& operator+=(const Lanes& o) { for (Index i = 0; i < kLanes; ++i) lane[i] += o.lane[i]; return *this; }
-    Lanes& operator-=(const Lanes& o) { for (Index i = 0; i < kLanes; ++i) lane[i] -= o.lane[i]; return *this; }
+    Lanes& operator+=(const Lanes& o) {
+        for (Index i = 0; i < kLanes; ++i) lane[i] += o.lane[i];
+        return *this;
+    }
+    Lanes& operator-=(const Lanes& o) {
+        for (Index i = 0; i < kLanes; ++i) lane[i] -= o.lane[i];
+        return *this;
+    }
 };
 inline Lanes operator*(const Lanes& a, const Lanes& b) {
     Lanes c;
@@ -41,8 +47,12 @@ inline Lanes operator*(double s, const Lanes& a) {
     return c;
 }
 template <class Real>
-inline void load(const Real* p, Lanes& x) { for (Index i = 0; i < kLanes; ++i) x.lane[i] = p[i]; }
-inline void store(double* p, const Lanes& x) { for (Index i = 0; i < kLanes; ++i) p[i] = x.lane[i]; }
+inline void load(const Real* p, Lanes& x) {
+    for (Index i = 0; i < kLanes; ++i) x.lane[i] = p[i];
+}
+inline void store(double* p, const Lanes& x) {
+    for (Index i = 0; i < kLanes; ++i) p[i] = x.lane[i];
+}
 inline void raise_to_magnitude(Lanes& max, const Lanes& x) {
     for (Index i = 0; i < kLanes; ++i) {
         const double magnitude = x.lane[i] < 0 ? -x.lane[i] : x.lane[i];
@@ -139,8 +149,7 @@ FASTLANCZOS_TARGET inline void sweep_tile(const Sweep<Row>& s, Index first, Inde
     constexpr Index R = FASTLANCZOS_ROWS;
     const Row* rows = s.rows + first;
     Index j = 0;
-    for (; j + R <= s.stored; j += R)
-        subtract_rows<R>(rows + j * s.stride, s.stride, s.h + j, s.d + j, v, w, length);
+    for (; j + R <= s.stored; j += R) subtract_rows<R>(rows + j * s.stride, s.stride, s.h + j, s.d + j, v, w, length);
     for (; j < s.stored; ++j) subtract_rows<1>(rows + j * s.stride, 0, s.h + j, s.d + j, v, w, length);
     for (Index r = 0; r < s.num_recent; ++r, ++j)
         subtract_rows<1>(s.recent[r] + first, 0, s.h + j, s.d + j, v, w, length);
