@@ -1,7 +1,7 @@
 """Claim: at the same number of products, extreme Ritz values are at least as accurate as those of scipy's eigsh.
 
-Synthetic operators with known spectra, diagonal ones and the same turned by Householder reflections into dense ones. For
-each end of the spectrum scipy's `eigsh` (ARPACK, k = 10, tol = 0) counts its products; `fl.lanczos` gets as many steps
+Synthetic operators with known spectra, diagonal ones and the same turned by Householder reflections into dense ones.
+For each end of the spectrum scipy's `eigsh` (ARPACK, k = 10, tol = 0) counts its products; `fl.lanczos` gets as many steps
 (at most n, and at most 600 for both). Then the density from 10 probes of 90 steps against the exact one.
 
 Columns: `error` compares the i-th values, `off` is how far a value is from the nearest eigenvalue (0 where a
@@ -156,7 +156,7 @@ def draw(rows):
         shown = [np.nan if row[key] is None else max(row[key], 1e-17) for row in rows]
         ax.semilogx(shown, y, marker, label=label)
     ax.set_yticks(y, [f"{row['operator']}, {row['end']}" for row in rows])
-    for height, row in zip(y, rows):
+    for height, row in zip(y, rows, strict=True):
         if row["eigsh error"] is None:
             text = f"eigsh: {row['eigsh found']} of {K} found"
             ax.text(0.99, height, text, transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=7)
@@ -184,7 +184,8 @@ def main():
     worst = max(row["orthogonality"] for row in rows)
     print(
         f"\nAt the same number of products, at least as accurate as eigsh (or 1e-14) in {better} of {len(rows)} cases "
-        f"(in {missed} eigsh did not converge); worst orthogonality {worst:.1e}, worst distance from an eigenvalue {max(row['off'] for row in rows):.1e}"
+        f"(in {missed} eigsh did not converge); worst orthogonality {worst:.1e}, "
+        f"worst distance from an eigenvalue {max(row['off'] for row in rows):.1e}"
     )
     write(options.output, "accuracy", {"n": n, "extremes": rows, "densities": densities}, draw(rows))
 

@@ -53,7 +53,7 @@ def main():
         rows.append([seed, c.top_error, c.bottom_error, float(bounds[:3].max() / c.norm), c.cdf_gap, c.l1_distance])
     columns = ["seed of training and probes", "top 10", "bottom 3", "bound of bottom 3", "cdf gap", "L1 distance"]
     table("64-20-10 from other seeds (errors of eigenvalues relative to the norm)", columns, rows)
-    record["other seeds"] = [dict(zip(columns, row)) for row in rows]
+    record["other seeds"] = [dict(zip(columns, row, strict=True)) for row in rows]
     write(options.output, "paper_validation", record)
 
 

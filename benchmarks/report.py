@@ -51,9 +51,9 @@ def table(title, columns, rows):
     text = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in text)) for i, name in enumerate(columns)]
     print(f"\n{title}")
-    print("  ".join(name.ljust(w) if i == 0 else name.rjust(w) for i, (name, w) in enumerate(zip(columns, widths))))
-    for row in text:
-        print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))))
+    for row in [list(columns), *text]:
+        padded = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join([row[0].ljust(widths[0]), *padded[1:]]))
 
 
 def _cell(value):

@@ -1,7 +1,7 @@
 """Claim: a reorthogonalized Lanczos run costs about one sweep over its basis a step, where NumPy's CGS2 costs four.
 
-Whole runs with a diagonal operator: `fl.lanczos` against Lanczos with classical Gram-Schmidt applied twice in NumPy (two
-BLAS products of the basis each time), and against the time to read the basis once a step at the bandwidth measured in
+Whole runs with a diagonal operator: `fl.lanczos` against Lanczos with classical Gram-Schmidt applied twice in NumPy
+(two BLAS products of the basis each time), and against the time to read the basis once a step at the bandwidth measured in
 the same run. Medians; the two take turns, so that a busy machine disturbs both.
 """
 
@@ -67,7 +67,7 @@ def measure(n, num_steps, repeats):
         "m": num_steps,
         "fastlanczos s": seconds,
         "NumPy CGS2 s": peer,
-        "times faster": statistics.median(t / o for t, o in zip(theirs, ours)),
+        "times faster": statistics.median(t / o for t, o in zip(theirs, ours, strict=True)),
         "read GB/s": n * num_steps * 8 / read / 1e9,
         "of the read limit": seconds / limit,
         "largest difference of Ritz values": float(difference),

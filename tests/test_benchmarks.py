@@ -1,0 +1,55 @@
+"""benchmarks/ and examples/: each script runs in its small form, and its claim holds there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(script, *arguments, cwd=None):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)], capture_output=True, text=True, cwd=cwd
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_accuracy_is_at_least_eigshs(tmp_path):
+    run("benchmarks/accuracy.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "accuracy.json").read_text())
+    for row in record["extremes"]:
+        assert row["orthogonality"] < 1e-13
+        assert row["eigsh error"] is None or row["error"] <= max(row["eigsh error"], 1e-14)
+    for row in record["densities"]:
+        # ten probes of dimension 400; five standard deviations of a cdf's value
+        assert row["cdf gap"] < 5 * (2 / (10 * 400)) ** 0.5 / 2
+    assert (tmp_path / "accuracy.png").stat().st_size > 1000
+
+
+def test_step_agrees_with_its_peer(tmp_path):
+    run("benchmarks/step.py", "--quick", "--output", tmp_path)
+    (row,) = json.loads((tmp_path / "step.json").read_text())["rows"]
+    assert row["largest difference of Ritz values"] < 1e-12
+    assert row["times faster"] > 0
+
+
+def test_the_papers_validation_holds(tmp_path):
+    printed = run("benchmarks/paper_validation.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "paper_validation.json").read_text())["64-20-10"]
+    assert record["top_error"] < 1e-12
+    assert record["bottom_error"] < 1e-12
+    assert "64-20-10 from other seeds" in printed
+
+
+def test_examples_run(tmp_path):
+    assert "same bits as without the interruption: True" in run("examples/interrupted_run.py", cwd=tmp_path)
+    assert "trace about" in run("examples/hessian_density.py", "h.png", cwd=tmp_path)
+    assert (tmp_path / "h.png").stat().st_size > 1000
