@@ -1,8 +1,8 @@
 """Claim: at the same number of products, extreme Ritz values are at least as accurate as those of scipy's eigsh.
 
 Synthetic operators with known spectra, diagonal ones and the same turned by Householder reflections into dense ones.
-For each end of the spectrum scipy's `eigsh` (ARPACK, k = 10, tol = 0) counts its products; `fl.lanczos` gets as many steps
-(at most n, and at most 600 for both). Then the density from 10 probes of 90 steps against the exact one.
+For each end of the spectrum scipy's `eigsh` (ARPACK, k = 10, tol = 0) counts its products; `fl.lanczos` gets as many
+steps (at most n, and at most 600 for both). Then the density from 10 probes of 90 steps against the exact one.
 
 Columns: `error` compares the i-th values, `off` is how far a value is from the nearest eigenvalue (0 where a
 method finds eigenvalues, if not the 10 extreme ones); both relative to the norm, the largest over the ten.

@@ -1,8 +1,8 @@
 """Claim: a reorthogonalized Lanczos run costs about one sweep over its basis a step, where NumPy's CGS2 costs four.
 
 Whole runs with a diagonal operator: `fl.lanczos` against Lanczos with classical Gram-Schmidt applied twice in NumPy
-(two BLAS products of the basis each time), and against the time to read the basis once a step at the bandwidth measured in
-the same run. Medians; the two take turns, so that a busy machine disturbs both.
+(two BLAS products of the basis each time), and against the time to read the basis once a step at the bandwidth
+measured in the same run. Medians; the two take turns, so that a busy machine disturbs both.
 """
 
 import statistics

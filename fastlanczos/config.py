@@ -18,14 +18,32 @@ _PACKAGES = ("numpy", "scipy", "tqdm", "torch", "matplotlib", "scikit-learn", "c
 
 
 def get_num_threads() -> int:
-    """Return how many threads the engine uses at most."""
+    """Return how many threads the engine uses at most.
+
+    Examples
+    --------
+    >>> import fastlanczos as fl
+    >>> fl.get_num_threads() >= 1
+    True
+    """
     return int(_core.num_threads())
 
 
 def set_num_threads(threads: int) -> None:
     """Set how many threads the engine uses at most; results do not depend on it, to the bit.
 
-    At import this is FASTLANCZOS_NUM_THREADS where that is set, otherwise what OpenMP would use (OMP_NUM_THREADS).
+    At import this is FASTLANCZOS_NUM_THREADS where that is set, otherwise what OpenMP would use (OMP_NUM_THREADS). In a
+    process that was forked it is 1, since OpenMP's threads stay behind in the parent; leave it there.
+
+    Parameters
+    ----------
+    threads : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where `threads` is no integer, or below 1.
 
     Examples
     --------
@@ -93,3 +111,6 @@ def _threads_from_environment() -> None:
 
 
 _threads_from_environment()
+if hasattr(os, "register_at_fork"):
+    # OpenMP's threads do not live on in a forked child, and waiting for them would never end.
+    os.register_at_fork(after_in_child=lambda: _core.set_num_threads(1))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.integrate import trapezoid
 from tqdm import tqdm
 
 from fastlanczos.arrays import Float64
@@ -203,7 +204,7 @@ def compare(exact: SpectralDensity, estimate: SpectralDensity, samples: int) -> 
         top_error=float(np.abs(top - nodes_top).max() / norm),
         bottom_error=float(np.abs(bottom - nodes_bottom).max() / norm),
         cdf_gap=float(np.abs(exact.cdf(t, sigma) - estimate.cdf(t, sigma)).max()),
-        l1_distance=float(np.trapezoid(difference, t)),
+        l1_distance=float(trapezoid(difference, t)),
         asymmetry=float(estimate.info["asymmetry"]),
     )
 

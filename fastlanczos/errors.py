@@ -18,6 +18,18 @@ class NonFiniteError(ValueError, ArithmeticError):
         How many entries were not finite.
     partial : LanczosResult or None
         The finite part of the run: everything before that step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlanczos as fl
+    >>> def matvec(v, d=np.array([1.0, np.inf])):
+    ...     return d * v
+    >>> try:
+    ...     fl.lanczos(matvec, dim=2, seed=0)
+    ... except fl.NonFiniteError as error:
+    ...     print(error.step, error.count, error.partial)
+    1 1 None
     """
 
     def __init__(self, message: str, *, step: int, count: int, partial: object = None) -> None:
@@ -28,7 +40,19 @@ class NonFiniteError(ValueError, ArithmeticError):
 
 
 class AsymmetryWarning(UserWarning):
-    """The products did not behave like those of one symmetric matrix."""
+    """The products did not behave like those of one symmetric matrix.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> import fastlanczos as fl
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     r = fl.lanczos(np.triu(np.ones((50, 50))), num_steps=10, seed=0)
+    >>> caught[0].category.__name__, r.asymmetry > 0.01
+    ('AsymmetryWarning', True)
+    """
 
 
 def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -> None:
@@ -38,8 +62,8 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
     warnings.warn(
         f"the operator does not act like one symmetric matrix: its products are {asymmetry:.1e} (relative to its "
         f"norm) away from symmetry, where their precision explains {precision:.0e}. Likely causes: a matrix "
-        "that is not symmetric; a matvec with a bug; a product that changes from call to call (dropout, "
-        "batch-norm statistics that move, shuffled or augmented data, unseeded noise). "
+        "that is not symmetric; a matvec with a bug; arithmetic of less precision inside; a product that changes from "
+        "call to call (dropout, batch-norm statistics that move, shuffled or augmented data, unseeded noise). "
         "Ritz values are uncertain by about that much.",
         AsymmetryWarning,
         stacklevel=stacklevel + 1,

@@ -209,8 +209,6 @@ class LanczosIteration:
                 f"the run is finished after {self.num_steps} of {self.max_steps} steps: it takes no further product"
             )
         z = as_float64(product, f"the product in Lanczos step {self.num_steps + 1}", dim=self.dim)
-        if np.may_share_memory(z, self._candidate) or np.may_share_memory(z, self._recent):
-            z = z.copy()
         outcome = self._run.step(z)
         if outcome == _core.Outcome.not_finite:
             raise self._not_finite(z)

@@ -94,6 +94,10 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
 
 def start_vector(v0: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return a start vector in float64, or raise what is wrong with it."""
+    if not hasattr(v0, "dtype"):
+        v0 = np.asarray(v0)  # a list of numbers
+    if dtype_name(v0.dtype).startswith(("int", "uint")):
+        v0 = np.asarray(v0, dtype=np.float64)  # integers are directions as good as any
     vector = as_float64(v0, "v0", dim=dim)
     bad = int(np.count_nonzero(~np.isfinite(vector)))
     if bad:

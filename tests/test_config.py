@@ -36,3 +36,21 @@ def test_a_number_of_threads_that_is_none_is_warned_of():
 def test_bad_numbers_of_threads_are_told(threads, error):
     with pytest.raises(error, match="threads must be"):
         fl.set_num_threads(threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_runs_and_gives_the_same_bits():
+    program = (
+        "import os, numpy as np, fastlanczos as fl\n"
+        "fl.set_num_threads(2)\n"
+        "d = np.linspace(0, 1, 200_000)\n"
+        "run = lambda: fl.lanczos(lambda v: d * v, 200_000, 20, seed=0).alpha.tobytes()\n"
+        "expected = run()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if run() == expected and fl.get_num_threads() == 1 else 3)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "assert run() == expected\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

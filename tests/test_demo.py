@@ -1,12 +1,7 @@
-"""fastlanczos/demo.py and fastlanczos/cli.py: the demo's own numbers, its files, and how it stops."""
+"""fastlanczos/demo.py: its numbers and its files."""
 
 import gzip
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,7 +11,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 import fastlanczos as fl
-from fastlanczos import cli, demo
+from fastlanczos import demo
 
 
 @pytest.fixture(scope="module")
@@ -85,29 +80,3 @@ def test_the_papers_network_has_15910_parameters():
     images, _ = demo.digits(28)
     assert images.shape == (1797, 784)
     assert sum(p.numel() for p in demo.train((images[:50], demo.digits()[1][:50]), max_steps=1).parameters()) == 15_910
-
-
-def test_info_prints_the_configuration(capsys):
-    assert cli.main(["info"]) == 0
-    assert "instruction set" in capsys.readouterr().out
-
-
-def test_errors_are_told_in_one_line(capsys, tmp_path):
-    assert cli.main(["demo", "--mnist", str(tmp_path)]) == 1
-    assert "fastlanczos: " in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        cli.main(["demo", "--samples", "0"])
-    assert "must be at least 1, got 0" in capsys.readouterr().err
-
-
-def test_control_c_leaves_no_half_written_file(tmp_path):
-    command = [sys.executable, "-m", "fastlanczos", "demo", "--output", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    while "training" not in process.stderr.readline(200):
-        assert process.poll() is None
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in err
-    assert not (tmp_path / "out").exists() or not os.listdir(tmp_path / "out")

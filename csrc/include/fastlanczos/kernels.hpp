@@ -9,7 +9,11 @@
 #include <cstdlib>
 #include <cstring>
 
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__)) && !defined(FASTLANCZOS_BASELINE_ONLY)
+// FASTLANCZOS_PLAIN: plain loops over eight lanes, as for compilers without GNU's vector types.
+#if defined(__GNUC__) && !defined(FASTLANCZOS_PLAIN)
+#define FASTLANCZOS_VECTOR_TYPES 1
+#endif
+#if defined(FASTLANCZOS_VECTOR_TYPES) && (defined(__x86_64__) || defined(__i386__))
 #define FASTLANCZOS_X86 1
 #endif
 
@@ -60,7 +64,7 @@ struct Kernels {
     void (*sweep_float32)(const Sweep<float>& sweep, Index first, Index length, double* dots);
 };
 
-#if defined(__GNUC__)
+#if defined(FASTLANCZOS_VECTOR_TYPES)
 typedef double Lanes __attribute__((vector_size(64)));
 typedef double UnalignedLanes __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float UnalignedFloatLanes __attribute__((vector_size(32), aligned(4), may_alias));

@@ -13,7 +13,7 @@
 
 namespace FASTLANCZOS_ISA {
 
-#if defined(__GNUC__)
+#if defined(FASTLANCZOS_VECTOR_TYPES)
 FASTLANCZOS_INLINE void load(const double* p, Lanes& x) { x = *reinterpret_cast<const UnalignedLanes*>(p); }
 FASTLANCZOS_INLINE void load(const float* p, Lanes& x) {
     x = __builtin_convertvector(*reinterpret_cast<const UnalignedFloatLanes*>(p), Lanes);
@@ -147,7 +147,7 @@ FASTLANCZOS_TARGET inline void sweep_tile(const Sweep<Row>& s, Index first, Inde
     }
 
     constexpr Index R = FASTLANCZOS_ROWS;
-    const Row* rows = s.rows + first;
+    const Row* rows = s.stored > 0 ? s.rows + first : nullptr;
     Index j = 0;
     for (; j + R <= s.stored; j += R) subtract_rows<R>(rows + j * s.stride, s.stride, s.h + j, s.d + j, v, w, length);
     for (; j < s.stored; ++j) subtract_rows<1>(rows + j * s.stride, 0, s.h + j, s.d + j, v, w, length);

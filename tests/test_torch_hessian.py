@@ -1,3 +1,5 @@
+"""fastlanczos/torch/hessian.py."""
+
 import random
 
 import numpy as np
@@ -6,67 +8,11 @@ import pytest
 import fastlanczos as fl
 
 torch = pytest.importorskip("torch")
+from networks import Tied, batches, convolutional, dense_hessian, images, mlp, seeded  # noqa: E402
+
 import fastlanczos.torch as flt  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional
-
-
-def seeded(make):
-    torch.manual_seed(0)
-    return make()
-
-
-def mlp(dtype=torch.float64):
-    return seeded(lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))).to(dtype)
-
-
-def convolutional():
-    return seeded(
-        lambda: nn.Sequential(
-            nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)
-        )
-    ).double()
-
-
-class Tied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(7, 4)
-        self.out = nn.Linear(4, 7, bias=False)
-        self.out.weight = self.embedding.weight
-
-    def forward(self, tokens):
-        return self.out(torch.tanh(self.embedding(tokens)))
-
-
-def batches(sizes=(7, 7, 3), dtype=torch.float64):
-    g = torch.Generator().manual_seed(1)
-    return [(torch.randn(b, 6, generator=g, dtype=dtype), torch.randint(3, (b,), generator=g)) for b in sizes]
-
-
-def images(sizes=(6, 4)):
-    g = torch.Generator().manual_seed(1)
-    return [
-        (torch.randn(b, 1, 6, 6, generator=g, dtype=torch.float64), torch.randint(3, (b,), generator=g)) for b in sizes
-    ]
-
-
-def dense_hessian(model, loss_fn, data, names=None):
-    """d^2 of the mean over samples, from torch.func.hessian on each batch: an independent way."""
-    params = {k: p.detach() for k, p in model.named_parameters() if names is None or k in names}
-    others = {k: b.clone() for k, b in model.named_buffers()}
-    sizes = [p.numel() for p in params.values()]
-    flat = torch.cat([p.flatten() for p in params.values()])
-
-    def loss(theta, x, y):
-        parts = {k: t.view(p.shape) for (k, p), t in zip(params.items(), theta.split(sizes), strict=True)}
-        buffers = {k: b.clone() for k, b in others.items()}
-        return loss_fn(torch.func.functional_call(model, {**parts, **buffers}, (x,)), y)
-
-    total = sum(len(y) for _, y in data)
-    with torch.random.fork_rng():
-        parts = [torch.autograd.functional.hessian(lambda t, x=x, y=y: loss(t, x, y), flat) * len(y) for x, y in data]
-    return sum(parts) / total
 
 
 MODELS = {
@@ -98,29 +44,6 @@ def test_tied_parameters_count_once():
     assert torch.abs(H @ torch.eye(28, dtype=torch.float64) - exact).max() < 1e-13 * torch.linalg.matrix_norm(exact, 2)
 
 
-@pytest.mark.parametrize(
-    ("loss_fn", "options"),
-    [
-        (nn.CrossEntropyLoss(), {}),
-        (nn.CrossEntropyLoss(reduction="sum"), {}),
-        (nn.CrossEntropyLoss(reduction="none"), {}),
-        (lambda o, y: F.cross_entropy(o, y, reduction="sum"), {"reduction": "sum"}),
-        (lambda o, y: F.cross_entropy(o, y, reduction="none"), {}),
-    ],
-)
-def test_the_mean_is_over_samples_whatever_the_batches_and_the_reduction(loss_fn, options):
-    v = torch.linspace(-1, 1, 53, dtype=torch.float64)
-    inputs, targets = (torch.cat(parts) for parts in zip(*batches(), strict=True))
-    expected = flt.HessianOperator(mlp(), F.cross_entropy, (inputs, targets)) @ v
-    for data in (
-        batches(),
-        [(inputs, targets)],
-        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), batch_size=4),
-    ):
-        H = flt.HessianOperator(mlp(), loss_fn, data, **options)
-        assert torch.abs(H @ v - expected).max() < 1e-14
-
-
 def test_gradient_is_that_of_the_whole_data_set():
     model = mlp()
     inputs, targets = (torch.cat(parts) for parts in zip(*batches(), strict=True))
@@ -130,34 +53,6 @@ def test_gradient_is_that_of_the_whole_data_set():
     gradient = flt.HessianOperator(model, F.cross_entropy, batches()).gradient()
     assert gradient.dtype == torch.float64
     assert torch.abs(gradient - expected).max() < 1e-15
-
-
-@pytest.mark.parametrize("selection", [["2.weight"], "2.weight", lambda name: name == "2.weight"])
-def test_parameters_by_name_and_by_filter(selection):
-    model = mlp()
-    H = flt.HessianOperator(model, F.cross_entropy, batches(), params=selection)
-    exact = dense_hessian(model, F.cross_entropy, batches(), names={"2.weight"})
-    assert H.shape == (15, 15)
-    assert torch.abs(H @ torch.eye(15, dtype=torch.float64) - exact).max() < 1e-14
-    assert {k: tuple(v.shape) for k, v in H.unflatten(np.arange(15.0)).items()} == {"2.weight": (3, 5)}
-
-
-def test_frozen_parameters_are_left_out_unless_named():
-    model = mlp()
-    model[0].weight.requires_grad_(False)
-    assert flt.HessianOperator(model, F.cross_entropy, batches()).shape[0] == 53 - 30
-    assert flt.HessianOperator(model, F.cross_entropy, batches(), params=["0.weight"]).shape[0] == 30
-    assert not model[0].weight.requires_grad
-
-
-def test_unflatten_undoes_the_order_of_the_flat_vector():
-    H = flt.HessianOperator(mlp(), F.cross_entropy, batches())
-    gradient = H.gradient()
-    parts = H.unflatten(gradient)
-    assert list(parts) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-    assert torch.equal(torch.cat([p.flatten() for p in parts.values()]), gradient)
-    with pytest.raises(ValueError, match=r"must have shape \(53,\), got \(3,\)"):
-        H.unflatten(np.ones(3))
 
 
 @pytest.mark.parametrize("model_dtype", [torch.float32, torch.float64])
@@ -261,13 +156,6 @@ def test_a_float32_network_is_not_called_asymmetric():
 def test_a_loss_that_is_linear_has_no_curvature():
     H = flt.HessianOperator(nn.Linear(6, 3).double(), lambda o, y: o.sum(1).mean(), batches())
     assert torch.equal(H @ torch.ones(21, dtype=torch.float64), torch.zeros(21, dtype=torch.float64))
-
-
-def test_batches_of_another_form_go_through_forward():
-    data = [{"x": x, "y": y} for x, y in batches()]
-    H = flt.HessianOperator(mlp(), F.cross_entropy, data, forward=lambda model, b: (model(b["x"]), b["y"]))
-    v = torch.ones(53, dtype=torch.float64)
-    assert torch.equal(H @ v, flt.HessianOperator(mlp(), F.cross_entropy, batches()) @ v)
 
 
 def generator():

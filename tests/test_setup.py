@@ -1,0 +1,35 @@
+"""setup.py: what somebody without a compiler is told, and what a source distribution holds."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pybind11")
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_without_a_compiler_the_error_says_what_to_install(tmp_path):
+    folders = ["--build-temp", str(tmp_path / "temp"), "--build-lib", str(tmp_path / "lib")]
+    environment = os.environ | {"CC": "/no/such/compiler", "CXX": "/no/such/compiler"}
+    command = [sys.executable, "setup.py", "build_ext", *folders]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "Install a C++ compiler" in done.stderr
+    assert "apt-get install g++" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_source_distribution_holds_all_that_compiling_needs(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path), "sdist", "-d", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
+    headers = {str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.is_file()}
+    assert headers | {"setup.py", "pyproject.toml", "LICENSE", "README.md", "fastlanczos/py.typed"} <= names
