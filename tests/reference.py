@@ -29,7 +29,7 @@ def one_sweep(matvec, v0, num_steps):
         T = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
         scale = np.abs(T).sum(axis=1).max() + beta_next
         while True:
-            if betas[-1] <= 4 * EPS * scale or len(V) == v0.size:
+            if betas[-1] <= 32 * EPS * scale or len(V) == v0.size:
                 return np.array(alphas), np.array(betas), V, True, sweeps
             h, beta = g / betas[-1], betas[-1]
             if h @ h <= 0.5:

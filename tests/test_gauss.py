@@ -98,6 +98,20 @@ def test_hard_matrices(alpha, beta):
     assert abs(weights.sum() - 1) < 1e-14
 
 
+@pytest.mark.parametrize("m", [50, 200, 400])
+@pytest.mark.parametrize("decades", [10, 50, 150, 300])
+@pytest.mark.parametrize("coupling", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_strongly_graded_matrices(m, decades, coupling, direction):
+    # Their small end takes over a hundred QL sweeps before its first eigenvalue comes off.
+    alpha = np.geomspace(10.0**-decades, 1, m)[::direction]
+    beta = coupling * alpha[1:]
+    nodes, weights = fl.quadrature(alpha, beta)
+    expected, S = eigh_tridiagonal(alpha, beta, lapack_driver="stev")
+    assert np.abs(nodes - expected).max() < 1e-14 * np.abs(expected).max()
+    assert abs(weights.sum() - 1) < 1e-13
+
+
 def test_integer_input_is_taken_as_numbers():
     nodes, _ = fl.quadrature([2, 2], [1])
     np.testing.assert_allclose(nodes, [1, 3], atol=1e-15)

@@ -66,6 +66,32 @@ def test_breakdown_comes_where_the_reference_breaks_down(name):
     assert all(np.abs(ritz - value).min() < 1e-13 * max(1, d.max()) for value in distinct)
 
 
+@pytest.mark.parametrize("n", [50, 500, 1500])
+@pytest.mark.parametrize("values", [(1,), (0, 1), (-1, 1), (1, 2, 3, 4)])
+def test_dense_matrices_with_few_eigenvalues_break_down_at_their_number(n, values):
+    rng = np.random.default_rng(n)
+    Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
+    A = (Q * rng.choice(np.array(values, float), n)) @ Q.T
+    r = fl.lanczos((A + A.T) / 2, num_steps=40, seed=0)
+    assert r.breakdown
+    assert r.num_steps == len(values)
+    np.testing.assert_allclose(r.quadrature()[0], values, atol=1e-13)
+
+
+@pytest.mark.parametrize("coupling", [1e-5, 1e-10, 1e-13, 0.0])
+def test_a_weakly_coupled_block_is_entered_unless_the_coupling_is_rounding(coupling):
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(100, 100))
+    A[:20, 20:] = 0.0
+    A = np.tril(A) + np.tril(A, -1).T
+    A[19, 20:], A[20:, 19] = 0.0, 0.0
+    A[:20, 20:], A[20:, :20] = 0.0, 0.0
+    A[19, 20] = A[20, 19] = coupling * np.linalg.norm(A, 2)
+    r = fl.lanczos(A, num_steps=90, v0=np.r_[rng.normal(size=20), np.zeros(80)])
+    assert r.num_steps == (90 if coupling else 20)
+    assert orthogonality(r.basis) < 1e-14
+
+
 def test_ritz_values_are_those_of_lanczos_orthogonalized_twice():
     d = SPECTRA["bulk 1e-6 + outliers"]
     r = fl.lanczos(lambda v: d * v, 3000, 60, v0=START)

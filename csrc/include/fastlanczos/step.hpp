@@ -160,6 +160,9 @@ public:
 
 private:
     static constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
+    // What a product's own rounding leaves of an invariant space, relative to |T|: up to 20 eps were measured for dense
+    // matrices of 2,000 rows with few distinct eigenvalues.
+    static constexpr double kRoundingLevel = 32.0 * kEpsilon;
     static constexpr int kMaxCorrections = 3;
 
     static double square(const std::vector<double>& x) {
@@ -384,7 +387,7 @@ private:
         const double beta = state_.beta.back();
         state_.h.clear();
         inverse_beta_ = 0.0;
-        state_.breakdown = beta <= 4.0 * kEpsilon * state_.scale || (state_.steps == dim_);
+        state_.breakdown = beta <= kRoundingLevel * state_.scale || state_.steps == dim_;
         if (state_.breakdown) return false;
         inverse_beta_ = 1.0 / beta;
         for (Index j = 0; j < rows; ++j) state_.h.push_back(dots_[static_cast<std::size_t>(j)] / beta);

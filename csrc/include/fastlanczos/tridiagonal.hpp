@@ -24,6 +24,10 @@ struct QuadratureWorkspace {
 
 namespace detail {
 
+// Squares below this have lost, or may lose, digits to underflow; an entry below its root is nothing beside a norm
+// of 1.
+constexpr double kSmallSquare = 1e-280;
+
 // One implicit QL sweep on rows l .. r of a block, with Wilkinson's shift from its top.
 inline void ql_sweep(Index l, Index r, double* d, double* e, double* row) {
     double g = (d[l + 1] - d[l]) / (2.0 * e[l]);
@@ -32,7 +36,8 @@ inline void ql_sweep(Index l, Index r, double* d, double* e, double* row) {
     double sine = 1.0, cosine = 1.0, p = 0.0;
     for (Index i = r - 1; i >= l; --i) {
         const double f = sine * e[i], b = cosine * e[i];
-        const double norm = std::sqrt(f * f + g * g);  // entries are scaled to at most 1: no overflow
+        const double squares = f * f + g * g;  // entries are scaled to at most 1: no overflow
+        const double norm = squares > kSmallSquare ? std::sqrt(squares) : std::hypot(f, g);
         e[i + 1] = norm;
         if (norm == 0.0) {  // underflow: the block splits here
             d[i + 1] -= p;
@@ -56,27 +61,28 @@ inline void ql_sweep(Index l, Index r, double* d, double* e, double* row) {
 }
 
 inline bool negligible(double e, double d0, double d1) {
-    constexpr double eps = std::numeric_limits<double>::epsilon(), tiny = std::numeric_limits<double>::min();
-    return e * e <= eps * eps * std::abs(d0) * std::abs(d1) + tiny;
+    constexpr double eps = std::numeric_limits<double>::epsilon();
+    return e * e <= eps * eps * std::abs(d0) * std::abs(d1) + kSmallSquare;
 }
 
-// Diagonalises the unreduced block l .. r in place. False if it needs more than 60 sweeps per eigenvalue.
+// Diagonalises the unreduced block l .. r in place. False if it needs more than 60 sweeps per eigenvalue on
+// average (two are usual; strongly graded matrices spend a hundred on their first).
 inline bool diagonalize_block(Index l, Index r, double* d, double* e, double* row) {
     if (std::abs(d[l]) > std::abs(d[r])) {  // QL wants the large end last
         std::reverse(d + l, d + r + 1);
         std::reverse(e + l, e + r);
         std::reverse(row + l, row + r + 1);
     }
+    const Index first = l;
     for (Index sweeps = 0; l < r;) {
         Index end = l;
         while (end < r && !negligible(e[end], d[end], d[end + 1])) ++end;
         if (end < r) e[end] = 0.0;
         if (end == l) {
             ++l;
-            sweeps = 0;
             continue;
         }
-        if (++sweeps > 60) return false;
+        if (++sweeps > 60 * (r - first + 1)) return false;
         const double kept = e[end];  // the sweep uses the entry below its block as scratch
         ql_sweep(l, end, d, e, row);
         e[end] = kept;
