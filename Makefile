@@ -26,6 +26,7 @@ format: $(VENV)/ready
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 bench: $(VENV)/ready
+	$(BIN)/python benchmarks/orthogonality.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/paper_validation.py

@@ -9,17 +9,17 @@ method finds eigenvalues, if not the 10 extreme ones); both relative to the norm
 """
 
 import numpy as np
-import scipy.sparse
 from matplotlib.figure import Figure
 from report import parse, table, write
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
+from spectra import laplacian, turned
 
 import fastlanczos as fl
 
 K, MOST_PRODUCTS = 10, 600
 
 
-def spectra(n):
+def known_spectra(n):
     rng = np.random.default_rng(0)
     outliers = rng.normal(0, 1e-2, n)
     outliers[:20] = np.r_[np.linspace(1, 100, 10), np.linspace(-5, -1, 10)]
@@ -32,38 +32,11 @@ def spectra(n):
     }
 
 
-def turned(d, rng, reflections=3):
-    """Return v -> Q diag(d) Q^T v, Q a product of Householder reflections: dense, with the eigenvalues d."""
-    normals = [x / np.linalg.norm(x) for x in rng.normal(size=(reflections, d.size))]
-
-    def matvec(v):
-        for q in normals:
-            v = v - 2 * (q @ v) * q
-        v = d * v
-        for q in reversed(normals):
-            v = v - 2 * (q @ v) * q
-        return v
-
-    return matvec
-
-
-def laplacian(sides):
-    """Return (sparse Laplacian of a grid with Dirichlet ends, its eigenvalues)."""
-    matrix, eigenvalues = scipy.sparse.csr_array((1, 1)), np.zeros(1)
-    for side in sides:
-        e = np.ones(side)
-        one = scipy.sparse.diags_array([-e[:-1], 2 * e, -e[:-1]], offsets=[-1, 0, 1])
-        matrix = scipy.sparse.kronsum(one, matrix, format="csr")
-        values = 2 - 2 * np.cos(np.arange(1, side + 1) * np.pi / (side + 1))
-        eigenvalues = (eigenvalues[:, None] + values).ravel()
-    return matrix, eigenvalues
-
-
 def operators(n):
     """Name -> (matvec, eigenvalues)."""
     rng = np.random.default_rng(1)
     found = {}
-    for name, d in spectra(n).items():
+    for name, d in known_spectra(n).items():
         found[f"{name}, diagonal"] = (lambda v, d=d: d * v), d
         found[f"{name}, turned"] = turned(d, rng), d
     side = int(np.sqrt(n))

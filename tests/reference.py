@@ -1,4 +1,4 @@
-"""Slow, obvious references that the engine is compared with, and the spectra it is compared on."""
+"""The step's recurrence, slow and obvious, and the measures of what a run must satisfy."""
 
 import numpy as np
 
@@ -39,46 +39,6 @@ def one_sweep(matvec, v0, num_steps):
         if len(V) == num_steps:
             return np.array(alphas), np.array(betas), V, False, sweeps
         u = w / beta
-
-
-def cgs2(matvec, v0, num_steps):
-    """Lanczos with every vector orthogonalized twice against the whole basis: four sweeps a step."""
-    V = np.zeros((num_steps, v0.size))
-    alpha, beta = np.zeros(num_steps), np.zeros(num_steps)
-    V[0] = v0 / np.linalg.norm(v0)
-    for k in range(num_steps):
-        w = matvec(V[k])
-        alpha[k] = V[k] @ w
-        for _ in range(2):
-            w = w - (V[: k + 1] @ w) @ V[: k + 1]
-        beta[k] = np.linalg.norm(w)
-        if k + 1 < num_steps:
-            V[k + 1] = w / beta[k]
-    return alpha, beta, V
-
-
-def outliers(bulk, n, rng):
-    d = rng.normal(0, bulk, n)
-    d[:10] = np.linspace(1, 100, 10)
-    return d
-
-
-def spectra(n=3000):
-    """The spectra of the design's prototype: name -> eigenvalues of a diagonal operator."""
-    rng, i = np.random.default_rng(0), np.arange(1, n + 1)
-    return {
-        "bulk 1e-2 + outliers": outliers(1e-2, n, rng),
-        "bulk 1e-6 + outliers": outliers(1e-6, n, rng),
-        "bulk 1e-10 + outliers": outliers(1e-10, n, rng),
-        "uniform": rng.uniform(-1, 1, n),
-        "geometric": np.geomspace(1e-12, 1, n),
-        "low rank 30": np.r_[np.linspace(1, 2, 30), np.zeros(n - 30)],
-        "strakos": 0.1 + (i - 1) / (n - 1) * 99.9 * 0.9 ** (n - i),
-        "huge": rng.normal(size=n) * 1e290,
-        "tiny": rng.normal(size=n) * 1e-290,
-        "identity": np.ones(n),
-        "zero": np.zeros(n),
-    }
 
 
 def orthogonality(V):

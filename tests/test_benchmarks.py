@@ -34,6 +34,15 @@ def test_accuracy_is_at_least_eigshs(tmp_path):
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
 
 
+def test_the_basis_is_as_orthonormal_as_gram_schmidts_applied_twice(tmp_path):
+    run("benchmarks/orthogonality.py", "--quick", "--output", tmp_path)
+    for row in json.loads((tmp_path / "orthogonality.json").read_text())["rows"]:
+        assert row["|V V^T - I|"] < max(1e-14, 5 * row["CGS2's"])
+        assert row["|A V^T - V^T T| / |A|"] < 1e-14
+        assert row["sweeps / step"] == 1
+        assert row["same bits"]
+
+
 def test_step_agrees_with_its_peer(tmp_path):
     run("benchmarks/step.py", "--quick", "--output", tmp_path)
     (row,) = json.loads((tmp_path / "step.json").read_text())["rows"]
