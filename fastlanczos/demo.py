@@ -7,6 +7,7 @@ quadrature against the exact eigenvalues (Ghorbani, Krishnan and Xiao, arXiv 190
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -211,10 +212,8 @@ def compare(exact: SpectralDensity, estimate: SpectralDensity, samples: int) -> 
 
 def draw(exact: SpectralDensity, estimate: SpectralDensity, comparison: Comparison, path: Path) -> None:
     """Write the paper's figure: both densities on a log scale, with the estimate's error band."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("the figure needs matplotlib: pip install 'fastlanczos[plot]'") from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 5), layout="constrained")
     ax = figure.subplots()
     exact.plot(ax, color="black", linewidth=2.5, label=f"exact: all {exact.dim:,} eigenvalues")
@@ -269,6 +268,8 @@ def run(
     -------
     Comparison
     """
+    if importlib.util.find_spec("matplotlib") is None:  # told now, not after minutes of work
+        raise ImportError("the demo draws with matplotlib: pip install 'fastlanczos[plot]'")
     started = time.perf_counter()
     folder = Path(output)
     images, labels = mnist(mnist_folder, samples) if mnist_folder is not None else digits(28 if paper else 8)

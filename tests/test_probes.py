@@ -19,6 +19,12 @@ def test_probes_differ_by_index_and_seed_and_by_nothing_else():
     assert not np.array_equal(probe(9, seed_sequence(3), 4), probe(9, seed_sequence(4), 4))
 
 
+def test_streams_are_numpys_spawned_seeds():
+    children = np.random.SeedSequence(42).spawn(3)
+    expected = np.random.default_rng(children[2]).standard_normal(8)
+    assert np.array_equal(probe(8, seed_sequence(42), 2, "gaussian"), expected)
+
+
 def test_shapes_of_the_distributions():
     assert set(np.abs(probe(100, seed_sequence(0), 0, "rademacher"))) == {1.0}
     assert abs(np.linalg.norm(probe(100, seed_sequence(0), 0, "sphere")) - 10) < 1e-14
