@@ -61,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--paper",
         action="store_true",
-        help="the paper's 784-20-10 network with 15,910 parameters, on the digits at 28 x 28 (about four minutes on two "
-        "cores, nearly all for the exact answer; 5 GiB of memory)",
+        help="the paper's 784-20-10 network with 15,910 parameters, on the digits at 28 x 28 (about four minutes on "
+        "two cores, nearly all for the exact answer; 5 GiB of memory)",
     )
     demo.add_argument(
         "--mnist",

@@ -135,10 +135,8 @@ def drive(
         k = iteration.num_steps
         if not hasattr(error, "partial"):
             error.partial = iteration.result() if k else None  # type: ignore[attr-defined]
-            error.add_note(
-                f"In Lanczos step {k + 1} of {iteration.max_steps}; the {k} finished steps are in this exception's "
-                "`partial`."
-            )
+            kept = f"; the {k} finished steps are in this exception's `partial`" if k else ""
+            error.add_note(f"In Lanczos step {k + 1} of {iteration.max_steps}{kept}.")
         if isinstance(error, TypeError) and "tensor" in str(error).lower() and k == 0:
             error.add_note("If A works on torch tensors, pass v0 as a torch tensor: A then gets tensors of its dtype.")
         raise

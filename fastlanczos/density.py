@@ -235,24 +235,28 @@ class SpectralDensity:
         be read.
         """
         try:
-            loaded = np.load(path, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                raise ValueError("it holds one array")
-            with loaded as file:
-                if str(file["format"]) != _FORMAT:
-                    raise ValueError("it holds something else")
-                if int(file["version"]) > _VERSION:
-                    raise ValueError(
-                        f"its format is version {int(file['version'])}, this fastlanczos reads up to {_VERSION}: "
-                        "upgrade fastlanczos"
-                    )
-                info = {
-                    str(key): ast.literal_eval(str(value))
-                    for key, value in zip(file["info_keys"], file["info_values"], strict=True)
-                }
-                return cls(file["nodes"], file["weights"], int(file["dim"]), info)
+            with open(path, "rb") as stream:
+                if not zipfile.is_zipfile(stream):
+                    raise ValueError("it is no npz file, or a torn one")
+                stream.seek(0)
+                return cls._from_npz(np.load(stream, allow_pickle=False))
         except (ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{os.fspath(path)} is not a SpectralDensity that can be read: {error}") from error
+
+    @classmethod
+    def _from_npz(cls, file: Any) -> SpectralDensity:
+        if str(file["format"]) != _FORMAT:
+            raise ValueError("it holds something else")
+        if int(file["version"]) > _VERSION:
+            raise ValueError(
+                f"its format is version {int(file['version'])}, this fastlanczos reads up to {_VERSION}: "
+                "upgrade fastlanczos"
+            )
+        info = {
+            str(key): ast.literal_eval(str(value))
+            for key, value in zip(file["info_keys"], file["info_values"], strict=True)
+        }
+        return cls(file["nodes"], file["weights"], int(file["dim"]), info)
 
     def _bandwidth(self, sigma: float | None) -> float:
         if sigma is None:

@@ -305,9 +305,10 @@ class LanczosIteration:
         nans = int(np.count_nonzero(np.isnan(z)))
         infinities = int(np.count_nonzero(np.isinf(z)))
         k = self.num_steps
+        kept = f"; the {k} steps before it are in this exception's `partial`" if k else ""
         return NonFiniteError(
             f"the product in Lanczos step {k + 1} has {nans + infinities} of {self.dim} entries that are not finite "
-            f"({nans} NaN, {infinities} infinite); the {k} steps before it are in this exception's `partial`",
+            f"({nans} NaN, {infinities} infinite){kept}",
             step=k + 1,
             count=nans + infinities,
             partial=self.result() if k else None,

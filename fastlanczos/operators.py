@@ -87,7 +87,7 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
         if dim is None and v0 is not None and len(getattr(v0, "shape", np.shape(v0))) == 1:
             dim = len(v0)
         if dim is None:
-            raise ValueError("dim is missing: a callable does not tell the length of its vectors")
+            raise ValueError("dim is missing: a callable does not tell the length of its vectors; pass dim=n")
         return Operator(A, dim, kind, precision_of("float64"))
     raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
 

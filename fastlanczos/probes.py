@@ -24,7 +24,10 @@ def seed_sequence(seed: Any) -> np.random.SeedSequence:
         return np.random.SeedSequence([int(word) for word in seed.integers(0, 2**32, size=4)])
     if isinstance(seed, (bool, float, str)):
         raise TypeError(f"seed must be an integer, a SeedSequence, a Generator or None, got {seed!r}")
-    return np.random.SeedSequence(seed)
+    try:
+        return np.random.SeedSequence(seed)
+    except ValueError:
+        raise ValueError(f"seed must not be negative, got {seed!r}") from None
 
 
 def probe(dim: int, seeds: np.random.SeedSequence, index: int = 0, distribution: str = "sphere") -> Float64:

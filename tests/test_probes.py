@@ -45,6 +45,8 @@ def test_seeds_of_every_kind():
     assert seed_sequence(np.int64(3)).entropy == 3
     with pytest.raises(TypeError, match="seed must be an integer"):
         seed_sequence(1.5)
+    with pytest.raises(ValueError, match="seed must not be negative, got -1"):
+        seed_sequence(-1)
 
 
 def test_an_unknown_distribution_is_told():
