@@ -1,6 +1,7 @@
 """Small networks and batches, and their Hessians by an independent way."""
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 nn = torch.nn
 
@@ -58,6 +59,6 @@ def dense_hessian(model, loss_fn, data, names=None):
         return loss_fn(torch.func.functional_call(model, {**parts, **buffers}, (x,)), y)
 
     total = sum(len(y) for _, y in data)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH):
         parts = [torch.autograd.functional.hessian(lambda t, x=x, y=y: loss(t, x, y), flat) * len(y) for x, y in data]
     return sum(parts) / total

@@ -15,7 +15,28 @@ import fastlanczos.torch as flt  # noqa: E402
 nn, F = torch.nn, torch.nn.functional
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(2, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(self.lstm(x.view(len(x), 3, 2))[0][:, -1])
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.out = nn.TransformerEncoderLayer(2, 1, 5, dropout=0.0, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.out(self.layer(x.view(len(x), 3, 2)).flatten(1))
+
+
 MODELS = {
+    "recurrent": (lambda: seeded(Recurrent).double(), batches()),
+    "attention": (lambda: seeded(Attending).double(), batches()),
+    "attention, evaluation": (lambda: seeded(Attending).double().eval(), batches()),
     "MLP, ragged last batch": (mlp, batches()),
     "batch norm, training": (convolutional, images()),
     "batch norm, evaluation": (lambda: convolutional().eval(), images()),
@@ -32,6 +53,41 @@ def test_products_are_those_of_the_dense_hessian(name):
     norm = torch.linalg.matrix_norm(exact, 2)
     assert torch.abs(product - exact).max() < 1e-13 * norm
     assert torch.abs(product - product.T).max() < 1e-13 * norm
+
+
+def test_fused_attention_is_replaced_by_the_kind_with_second_derivatives():
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.out = nn.Linear(2, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x.view(len(x), 1, 3, 2)).chunk(3, dim=-1)
+            return self.out(F.scaled_dot_product_attention(q, k, v).flatten(1))
+
+    model = seeded(Fused).double()
+    H = flt.HessianOperator(model, F.cross_entropy, batches())
+    product = H @ torch.eye(H.shape[0], dtype=torch.float64)
+    assert torch.abs(product - product.T).max() < 1e-13 * torch.linalg.matrix_norm(product, 2)
+    # Central differences of the gradient, good to about their step squared.
+    v, step = torch.linspace(-1, 1, H.shape[0], dtype=torch.float64), 1e-5
+    gradients = []
+    for sign in (1, -1):
+        moved = seeded(Fused).double()
+        torch.nn.utils.vector_to_parameters(
+            torch.nn.utils.parameters_to_vector(model.parameters()).detach() + sign * step * v, moved.parameters()
+        )
+        gradients.append(flt.HessianOperator(moved, F.cross_entropy, batches()).gradient())
+    difference = (gradients[0] - gradients[1]) / (2 * step)
+    assert torch.abs(difference - H @ v).max() < 1e-7 * torch.abs(difference).max()
+
+
+def test_arrays_may_be_reversed_read_only_or_strided():
+    H = flt.HessianOperator(mlp(), F.cross_entropy, batches())
+    v = np.linspace(-1, 2, 106)
+    v.flags.writeable = False
+    for view in (v[:53], v[52::-1], v[::2]):
+        np.testing.assert_array_equal(H @ view, H @ view.copy())
 
 
 def test_tied_parameters_count_once():

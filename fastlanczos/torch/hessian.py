@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fastlanczos.torch.batches import Forward, Loss, batches_of, generators_unchanged
 from fastlanczos.torch.parameters import ParameterSelection, ParameterSpace
@@ -117,7 +118,8 @@ class HessianOperator:
         The result has the dtype of `v` (float64 for a float64 vector, whatever the model's precision) and, for a
         tensor, its device. A block costs one forward and backward pass for all columns together.
         """
-        vectors = torch.as_tensor(v) if isinstance(v, (np.ndarray, list)) else v
+        # A copy, since torch takes neither negative strides nor read-only memory.
+        vectors = torch.from_numpy(np.array(v, order="C")) if isinstance(v, np.ndarray) else v
         if not isinstance(vectors, torch.Tensor):
             raise TypeError(f"H multiplies a torch tensor or a NumPy array, got {type(v).__name__}")
         if not vectors.dtype.is_floating_point:
@@ -200,7 +202,9 @@ class HessianOperator:
         def model(*args: Any, **kwargs: Any) -> Any:
             return torch.func.functional_call(self._model, {**state, **buffers}, args, kwargs)
 
-        loss, count = self._loss(*self._forward(model, batch))
+        # The fused attention kernels have no second derivative; the plain one does.
+        with sdpa_kernel(SDPBackend.MATH):
+            loss, count = self._loss(*self._forward(model, batch))
         if not loss.requires_grad:
             raise ValueError("the loss does not depend on the chosen parameters: nothing to differentiate")
         return loss, list(chosen.values()), count
