@@ -7,7 +7,7 @@
 
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
+#include <string>
 
 // FASTLANCZOS_PLAIN: plain loops over eight lanes, as for compilers without GNU's vector types.
 #if defined(__GNUC__) && !defined(FASTLANCZOS_PLAIN)
@@ -87,23 +87,19 @@ typedef float UnalignedFloatLanes __attribute__((vector_size(32), aligned(4), ma
 #include "tile_kernels.inl"
 #endif
 
-// The widest kernels that this processor runs. FASTLANCZOS_ISA=baseline|avx2|avx512 in the environment asks for
-// narrower ones (a name that is unknown or too wide for the processor is passed over).
+// The widest kernels that this processor runs; FASTLANCZOS_ISA=baseline or avx2 in the environment asks for narrower
+// ones.
 inline const Kernels& kernels() {
     static const Kernels chosen = [] {
-        const char* asked = std::getenv("FASTLANCZOS_ISA");
-        const auto allowed = [asked](const char* name) { return !asked || std::strcmp(asked, name) == 0; };
-        (void)allowed;
 #if defined(FASTLANCZOS_X86)
+        const char* variable = std::getenv("FASTLANCZOS_ISA");
+        const std::string widest = variable ? variable : "";
         __builtin_cpu_init();
         const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-        const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-        if (asked && !(std::strcmp(asked, "baseline") == 0 || (has_avx2 && std::strcmp(asked, "avx2") == 0) ||
-                       (has_avx512 && std::strcmp(asked, "avx512") == 0)))
-            asked = nullptr;
-        if (has_avx512 && allowed("avx512")) return avx512::kernels();
-        if (has_avx2 && allowed("avx2")) return avx2::kernels();
+        if (widest != "baseline" && has_avx2)
+            return widest != "avx2" && has_avx512 ? avx512::kernels() : avx2::kernels();
 #endif
         return baseline::kernels();
     }();
