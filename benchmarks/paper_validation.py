@@ -37,7 +37,7 @@ def main():
     networks = {"64-20-10": 8} if options.quick else {"64-20-10": 8, "784-20-10": 28}
     record = {}
     for name, side in networks.items():
-        comparison, _ = validate(side, seed=1)
+        comparison, _ = validate(side, seed=5)
         print(f"\n{name}\n{comparison.table()}")
         record[name] = asdict(comparison)
     table(
@@ -47,7 +47,7 @@ def main():
     )
 
     rows = []
-    for seed in (1, 2) if options.quick else range(8):
+    for seed in (5, 6) if options.quick else range(12):
         c, bounds = validate(8, seed)
         # The Ritz value's own bound |beta_m s_m|: what one can know without the exact answer.
         rows.append([seed, c.top_error, c.bottom_error, float(bounds[:3].max() / c.norm), c.cdf_gap, c.l1_distance])

@@ -33,7 +33,7 @@ from fastlanczos.torch import HessianOperator
 __all__ = ["Comparison", "compare", "digits", "exact_eigenvalues", "mnist", "run", "train"]
 
 HIDDEN, CLASSES = 20, 10
-FITS = 0.99  # share of the samples that a trained network has right
+FITS = 0.98  # share of the samples that a trained network has right
 Data = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -80,8 +80,8 @@ def _read_idx(folder: Path, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return values.reshape(shape)
 
 
-def train(data: Data, *, seed: int = 1, max_steps: int = 2000, progress: bool = False) -> torch.nn.Module:
-    """Train the paper's network on all of `data` until it has 99% of the samples right (full batches, Adam)."""
+def train(data: Data, *, seed: int = 5, max_steps: int = 2000, progress: bool = False) -> torch.nn.Module:
+    """Train the paper's network on all of `data` until it has 98% of the samples right (full batches, Adam)."""
     images, labels = data
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -244,7 +244,7 @@ def run(
     samples: int | None = None,
     num_probes: int = 10,
     num_steps: int = 90,
-    seed: int = 1,
+    seed: int = 5,
     progress: bool = True,
 ) -> Comparison:
     """Run the demo; write `density.png`, `density.json` and `density.npz` into the folder `output`.
