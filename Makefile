@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/bindings/*) $(wildcard csrc/include/fastlanczos/*)
-CXX_SOURCES := $(wildcard csrc/bindings/*.cpp csrc/include/fastlanczos/* tests/cpp/*.cpp)
+CXX_SOURCES := $(wildcard csrc/bindings/*.cpp csrc/include/fastlanczos/* tests/cpp/*.cpp examples/cpp/*.cpp)
 
 .PHONY: demo test lint format bench clean
 

@@ -2,7 +2,7 @@
 
 Trains the paper's network on the digits, forms the exact Hessian in float64, and compares: the 10 largest and 3
 smallest eigenvalues with the Ritz values of one 90-step run, and the blurred densities (the paper's bandwidth) with
-10 probes. Then the same for 15,910 parameters (skipped by --quick; about four minutes), and how the smallest
+10 probes. Then the same for 15,910 parameters (skipped by --quick: it takes minutes), and how the smallest
 eigenvalues fare when the small network is trained from other seeds.
 """
 

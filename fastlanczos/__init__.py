@@ -10,7 +10,7 @@
 
 from importlib.metadata import version as _version
 
-from fastlanczos.config import get_num_threads, set_num_threads, show_config
+from fastlanczos.config import get_include, get_num_threads, set_num_threads, show_config
 from fastlanczos.decomposition import lanczos
 from fastlanczos.density import SpectralDensity
 from fastlanczos.errors import AsymmetryWarning, NonFiniteError
@@ -27,6 +27,7 @@ __all__ = [
     "LanczosResult",
     "NonFiniteError",
     "SpectralDensity",
+    "get_include",
     "get_num_threads",
     "lanczos",
     "quadrature",

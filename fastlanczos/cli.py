@@ -42,12 +42,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from fastlanczos import __version__
+    from fastlanczos import __version__, get_include
 
     parser = argparse.ArgumentParser(
         prog="fastlanczos", description="Hessian spectra of neural networks by reorthogonalized Lanczos."
     )
     parser.add_argument("--version", action="version", version=f"fastlanczos {__version__}")
+    parser.add_argument(
+        "--include", action="version", version=get_include(), help="print the C++ headers' folder and exit"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     demo = commands.add_parser(

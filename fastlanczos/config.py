@@ -6,13 +6,14 @@ import importlib.metadata
 import os
 import platform
 import warnings
+from pathlib import Path
 from typing import Any
 
 from fastlanczos import _core
 from fastlanczos.memory import available_memory
 from fastlanczos.operators import as_dimension
 
-__all__ = ["config", "get_num_threads", "set_num_threads", "show_config"]
+__all__ = ["config", "get_include", "get_num_threads", "set_num_threads", "show_config"]
 
 _PACKAGES = ("numpy", "scipy", "tqdm", "torch", "matplotlib", "scikit-learn", "cupy", "jax", "numba")
 
@@ -55,6 +56,21 @@ def set_num_threads(threads: int) -> None:
     >>> fl.set_num_threads(before)
     """
     _core.set_num_threads(as_dimension(threads, "threads"))
+
+
+def get_include() -> str:
+    """Return the folder to give a C++ compiler as an include path, for `#include "fastlanczos/step.hpp"`.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import fastlanczos as fl
+    >>> (pathlib.Path(fl.get_include()) / "fastlanczos" / "step.hpp").exists()
+    True
+    """
+    package = Path(__file__).parent
+    installed = package / "include"
+    return str(installed if installed.exists() else package.parent / "csrc" / "include")  # a development install
 
 
 def config() -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,14 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from fastlanczos import cli
+
+
+def test_include_prints_the_headers_folder(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--include"])
+    assert stopped.value.code == 0
+    folder = Path(capsys.readouterr().out.strip())
+    assert (folder / "fastlanczos" / "tridiagonal.hpp").exists()
 
 
 def test_info_prints_the_configuration(capsys):
