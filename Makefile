@@ -29,6 +29,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/orthogonality.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/quadrature.py
 	$(BIN)/python benchmarks/paper_validation.py
 
 # torch==2.13.0: the release that development and CI agree on. Installed first, so that the extra finds it there.

@@ -38,7 +38,7 @@ class BuildCore(build_ext):
                 extension.extra_compile_args += ["/O2"]
             else:
                 # -ffp-contract=fast: fused multiply-adds where the chosen instruction set has them.
-                extension.extra_compile_args += ["-O3", "-ffp-contract=fast", "-Wall", "-Wextra"]
+                extension.extra_compile_args += ["-O3", "-fno-math-errno", "-ffp-contract=fast", "-Wall", "-Wextra"]
                 extension.extra_compile_args += ["-Werror"] if warnings else []
             compile_flags, link_flags = self.openmp_flags()
             extension.extra_compile_args += compile_flags

@@ -62,3 +62,10 @@ def test_examples_run(tmp_path):
     assert "same bits as without the interruption: True" in run("examples/interrupted_run.py", cwd=tmp_path)
     assert "trace about" in run("examples/hessian_density.py", "h.png", cwd=tmp_path)
     assert (tmp_path / "h.png").stat().st_size > 1000
+
+
+def test_batched_quadrature_is_as_accurate_as_lapack(tmp_path):
+    run("benchmarks/quadrature.py", "--quick", "--output", tmp_path)
+    (row,) = json.loads((tmp_path / "quadrature.json").read_text())["rows"]
+    assert row["nodes, error / norm"] < 1e-14
+    assert row["cumulative weights, error"] < 1e-13

@@ -1,10 +1,12 @@
-// The arithmetic of one Lanczos step on one tile of columns, compiled once per instruction set and chosen at run time.
+// The arithmetic of a Lanczos step on one tile of columns, and of the quadrature on eight matrices, compiled once per
+// instruction set and chosen at run time.
 //
-// A tile is a range of columns of every vector and of every basis row. `tile_kernels.inl` holds the code; this header
-// includes it once for each instruction set (baseline, AVX2 + FMA, AVX-512), so that one portable binary uses what the
-// processor has. Sums run in eight fixed lanes whatever the width of a register is.
+// A tile is a range of columns of every vector and of every basis row. `tile_kernels.inl` and `quadrature_kernel.inl`
+// hold the code; this header includes them once for each instruction set (baseline, AVX2 + FMA, AVX-512), so that one
+// portable binary uses what the processor has. Everything runs in eight fixed lanes whatever the width of a register.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdlib>
 #include <string>
@@ -62,29 +64,42 @@ struct Kernels {
     void (*inspect)(const double* u, const double* z, double factor, Index length, Inspection& sums);
     void (*sweep_float64)(const Sweep<double>& sweep, Index first, Index length, double* dots);
     void (*sweep_float32)(const Sweep<float>& sweep, Index first, Index length, double* dots);
+    // Eight tridiagonal matrices at once; see quadrature_kernel.inl.
+    void (*find_blocks)(const double* d, const double* e, const long long* low, const long long* high,
+                        long long* first);
+    void (*ql_sweep)(double* d, double* e, double* row, const long long* low, const long long* high,
+                     const double* shifts);
 };
+
+// Squares below this have lost, or may lose, digits to underflow; an entry below its root is nothing beside a norm
+// of 1.
+constexpr double kSmallSquare = 1e-280;
 
 #if defined(FASTLANCZOS_VECTOR_TYPES)
 typedef double Lanes __attribute__((vector_size(64)));
+typedef long long LaneIndices __attribute__((vector_size(64)));
+typedef LaneIndices Mask;
 typedef double UnalignedLanes __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float UnalignedFloatLanes __attribute__((vector_size(32), aligned(4), may_alias));
+#else
+#include "plain_lanes.inl"
 #endif
 
 #define FASTLANCZOS_ISA baseline
 #define FASTLANCZOS_TARGET
 #define FASTLANCZOS_ROWS 2
-#include "tile_kernels.inl"
+#include "instruction_set.inl"
 
 #if defined(FASTLANCZOS_X86)
 #define FASTLANCZOS_ISA avx2
 #define FASTLANCZOS_TARGET __attribute__((target("avx2,fma")))
 #define FASTLANCZOS_ROWS 4
-#include "tile_kernels.inl"
+#include "instruction_set.inl"
 
 #define FASTLANCZOS_ISA avx512
 #define FASTLANCZOS_TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")))
 #define FASTLANCZOS_ROWS 8
-#include "tile_kernels.inl"
+#include "instruction_set.inl"
 #endif
 
 // The widest kernels that this processor runs; FASTLANCZOS_ISA=baseline or avx2 in the environment asks for narrower

@@ -1,69 +1,4 @@
-// Tile kernels for one instruction set: included by kernels.hpp with FASTLANCZOS_ISA (a namespace), FASTLANCZOS_TARGET
-// (a function attribute) and FASTLANCZOS_ROWS (basis rows held in registers at a time) defined; undefines them.
-//
-// Every function carries the target attribute, the small ones too: a vector operation is lowered for the function that
-// spells it, before it is inlined anywhere.
-#if defined(__GNUC__)
-#define FASTLANCZOS_INLINE FASTLANCZOS_TARGET __attribute__((always_inline)) inline
-#define FASTLANCZOS_PREFETCH(address) __builtin_prefetch((address), 0, 2)
-#else
-#define FASTLANCZOS_INLINE inline
-#define FASTLANCZOS_PREFETCH(address) ((void)0)
-#endif
-
-namespace FASTLANCZOS_ISA {
-
-#if defined(FASTLANCZOS_VECTOR_TYPES)
-FASTLANCZOS_INLINE void load(const double* p, Lanes& x) { x = *reinterpret_cast<const UnalignedLanes*>(p); }
-FASTLANCZOS_INLINE void load(const float* p, Lanes& x) {
-    x = __builtin_convertvector(*reinterpret_cast<const UnalignedFloatLanes*>(p), Lanes);
-}
-FASTLANCZOS_INLINE void store(double* p, const Lanes& x) { *reinterpret_cast<UnalignedLanes*>(p) = x; }
-FASTLANCZOS_INLINE void raise_to_magnitude(Lanes& max, const Lanes& x) {
-    const Lanes magnitude = x < 0 ? -x : x;
-    max = magnitude > max ? magnitude : max;
-}
-#else  // the same eight lanes for compilers without vector types
-struct Lanes {
-    double lane[kLanes];
-    double operator[](Index i) const { return lane[i]; }
-    Lanes& operator+=(const Lanes& o) {
-        for (Index i = 0; i < kLanes; ++i) lane[i] += o.lane[i];
-        return *this;
-    }
-    Lanes& operator-=(const Lanes& o) {
-        for (Index i = 0; i < kLanes; ++i) lane[i] -= o.lane[i];
-        return *this;
-    }
-};
-inline Lanes operator*(const Lanes& a, const Lanes& b) {
-    Lanes c;
-    for (Index i = 0; i < kLanes; ++i) c.lane[i] = a.lane[i] * b.lane[i];
-    return c;
-}
-inline Lanes operator*(double s, const Lanes& a) {
-    Lanes c;
-    for (Index i = 0; i < kLanes; ++i) c.lane[i] = s * a.lane[i];
-    return c;
-}
-template <class Real>
-inline void load(const Real* p, Lanes& x) {
-    for (Index i = 0; i < kLanes; ++i) x.lane[i] = p[i];
-}
-inline void store(double* p, const Lanes& x) {
-    for (Index i = 0; i < kLanes; ++i) p[i] = x.lane[i];
-}
-inline void raise_to_magnitude(Lanes& max, const Lanes& x) {
-    for (Index i = 0; i < kLanes; ++i) {
-        const double magnitude = x.lane[i] < 0 ? -x.lane[i] : x.lane[i];
-        if (magnitude > max.lane[i]) max.lane[i] = magnitude;
-    }
-}
-#endif
-
-FASTLANCZOS_INLINE double sum(const Lanes& x) {
-    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
-}
+// The arithmetic of a step on one tile of columns, for one instruction set: included by instruction_set.inl.
 
 FASTLANCZOS_TARGET inline void inspect(const double* u, const double* z, double factor, Index length,
                                        Inspection& sums) {
@@ -75,7 +10,9 @@ FASTLANCZOS_TARGET inline void inspect(const double* u, const double* z, double 
         load(z + i, zi);
         dot += ui * (factor * zi);
         poison += 0.0 * zi;  // 0 * inf and 0 * NaN are NaN, and a NaN never leaves a sum
-        raise_to_magnitude(max, zi);
+        Lanes size;
+        magnitude(zi, size);
+        choose(size > max, size, max, max);
     }
     double tail = 0.0;
     for (; i < length; ++i) {
@@ -170,19 +107,3 @@ FASTLANCZOS_TARGET inline void sweep_tile(const Sweep<Row>& s, Index first, Inde
     if (s.new_recent)
         for (Index i = 0; i < length; ++i) s.new_recent[first + i] = v[i];
 }
-
-#define FASTLANCZOS_NAME_OF(isa) #isa
-#define FASTLANCZOS_NAME(isa) FASTLANCZOS_NAME_OF(isa)
-inline Kernels kernels() {
-    return {FASTLANCZOS_NAME(FASTLANCZOS_ISA), &inspect, &sweep_tile<double>, &sweep_tile<float>};
-}
-#undef FASTLANCZOS_NAME
-#undef FASTLANCZOS_NAME_OF
-
-}  // namespace FASTLANCZOS_ISA
-
-#undef FASTLANCZOS_INLINE
-#undef FASTLANCZOS_PREFETCH
-#undef FASTLANCZOS_ISA
-#undef FASTLANCZOS_TARGET
-#undef FASTLANCZOS_ROWS
