@@ -167,6 +167,7 @@ def test_every_instruction_set_gives_the_same_to_rounding(isa):
         "print(fl.config.config()['machine']['instruction set'])\n"
         "print(abs(r.basis @ r.basis.T - np.eye(70)).max())\n"
         "print(abs(r.quadrature()[0] - q.quadrature()[0]).max())\n"
+        "print(abs(r.quadrature()[0] - np.linalg.eigvalsh(r.tridiagonal())).max())\n"
         "print(*[x.hex() for x in r.alpha.tolist()])"
     )
     done = subprocess.run(
@@ -176,11 +177,12 @@ def test_every_instruction_set_gives_the_same_to_rounding(isa):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    chosen, orthogonal, float32, alphas = done.stdout.splitlines()
+    chosen, orthogonal, float32, quadrature, alphas = done.stdout.splitlines()
     if chosen != isa:
         pytest.skip(f"this processor has no {isa}")
     assert float(orthogonal) < 1e-14
     assert float(float32) < 1e-12
+    assert float(quadrature) < 1e-14
     d = np.linspace(-1, 1, 5003)
     here = fl.lanczos(lambda v: d * v, 5003, 70, seed=0)
     np.testing.assert_allclose([float.fromhex(a) for a in alphas.split()], here.alpha, atol=1e-13)
