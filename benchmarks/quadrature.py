@@ -1,8 +1,8 @@
 """Claim: quadrature of many tridiagonals is an order of magnitude faster than a loop over LAPACK, and as accurate.
 
 Random tridiagonals: `fl.quadrature` on the batch against a loop over scipy's `eigh_tridiagonal` (all eigenvectors, of
-which the first row is used). Nodes against LAPACK's bisection, relative to the norm; weights against LAPACK's QR, as cumulative sums (what two close
-nodes have each is determined to eps / gap alone, by either).
+which the first row is used). Nodes against LAPACK's bisection, relative to the norm; weights against LAPACK's QR, as
+cumulative sums (what each of two close nodes has is determined to eps / gap alone, by either).
 """
 
 import numpy as np

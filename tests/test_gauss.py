@@ -18,11 +18,11 @@ def test_nodes_and_weights_are_lapacks(m, exponent, seed):
     expected, S = eigh_tridiagonal(alpha, beta, lapack_driver="stev") if m > 1 else (alpha, np.ones((1, 1)))
     norm = np.abs(expected).max()
     assert np.abs(nodes / 10.0**exponent - expected).max() < 1e-14 * norm
-    # A rounding error of eps |T| moves weight across a gap by eps |T| / gap (the sin theta theorem): what two nodes that
-    # nearly coincide have each is determined no better, by LAPACK neither; what they have together is.
+    # A rounding error of eps |T| moves weight across a gap by eps |T| / gap (the sin theta theorem): what each of two
+    # nodes that nearly coincide has is determined no better, by LAPACK neither; what they have together is.
     gaps = np.diff(expected) / norm
     difference = np.abs(np.cumsum(weights) - np.cumsum(S[0] ** 2))[:-1]
-    assert (difference < 1e-13 + 20 * np.finfo(float).eps / np.maximum(gaps, 1e-300)).all()
+    assert (difference < 1e-13 + 4 * np.finfo(float).eps / np.maximum(gaps, 1e-300)).all()
     assert abs(weights.sum() - 1) < 1e-13
 
 
