@@ -10,7 +10,7 @@
 
 from importlib.metadata import version as _version
 
-from fastlanczos.config import get_include, get_num_threads, set_num_threads, show_config
+from fastlanczos.config import get_include, show_config
 from fastlanczos.decomposition import lanczos
 from fastlanczos.density import SpectralDensity
 from fastlanczos.errors import AsymmetryWarning, NonFiniteError
@@ -18,6 +18,7 @@ from fastlanczos.gauss import quadrature
 from fastlanczos.iteration import LanczosIteration
 from fastlanczos.result import LanczosResult
 from fastlanczos.slq import spectral_density
+from fastlanczos.threads import get_num_threads, set_num_threads
 
 __version__ = _version("fastlanczos")
 

@@ -7,9 +7,11 @@ widens but never narrows; everything that leaves goes through a `Kind`, so that 
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
@@ -20,8 +22,10 @@ __all__ = [
     "aligned_rows",
     "as_float64",
     "dtype_name",
+    "float64_tensors",
     "is_tensor",
     "kind_like",
+    "matrix_of_tensor",
     "precision_of",
 ]
 
@@ -63,7 +67,7 @@ def require_cpu(x: Any, what: str) -> None:
         raise NotImplementedError(_NO_CUDA.format(what=what, where=type(x).__module__.split(".")[0]))
 
 
-def as_float64(x: Any, what: str, *, dim: int | None = None) -> Float64:
+def as_float64(x: Any, what: str, *, shape: tuple[int, ...] | None = None) -> Float64:
     """Return `x` as a contiguous float64 NumPy array, copied only where it is not one already.
 
     Integers and narrower floats are refused and accepted respectively: a float widens exactly, while a vector of
@@ -84,8 +88,8 @@ def as_float64(x: Any, what: str, *, dim: int | None = None) -> Float64:
     if name not in _PRECISIONS:
         advice = "complex operators are not supported" if "complex" in name else "convert it to float64"
         raise TypeError(f"{what} has dtype {name}; want float64 (or float32, float16, bfloat16): {advice}")
-    if dim is not None and values.shape != (dim,):
-        raise ValueError(f"{what} has shape {tuple(values.shape)}; want ({dim},)")
+    if shape is not None and values.shape != shape:
+        raise ValueError(f"{what} has shape {tuple(values.shape)}; want {shape}")
     return np.asarray(values, dtype=np.float64, order="C")
 
 
@@ -141,6 +145,26 @@ def kind_like(x: Any, what: str) -> Kind:
     if dtype_name(x.dtype) not in _PRECISIONS:
         raise TypeError(f"{what} has dtype {x.dtype}; want torch.float64 or torch.float32")
     return TorchKind(x.dtype)
+
+
+def float64_tensors() -> Kind:
+    """Return the kind of a float64 CPU tensor."""
+    return TorchKind(sys.modules["torch"].float64)
+
+
+def matrix_of_tensor(tensor: Any) -> Any:
+    """Return a CPU tensor as a NumPy array, or scipy CSR array where it is sparse, sharing memory where it can."""
+    torch = sys.modules["torch"]
+    matrix = tensor.detach().resolve_conj().resolve_neg()
+    if matrix.dtype not in (torch.float64, torch.float32):
+        matrix = matrix.double()
+    if matrix.layout == torch.strided:
+        return matrix.numpy()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        matrix = matrix.to_sparse_csr()
+    parts = (matrix.values(), matrix.col_indices(), matrix.crow_indices())
+    return scipy.sparse.csr_array(tuple(part.numpy() for part in parts), shape=tuple(matrix.shape))
 
 
 def aligned_rows(rows: int, columns: int, dtype: str) -> NDArray[Any]:

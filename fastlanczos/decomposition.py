@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from fastlanczos.drive import drive
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.iteration import LanczosIteration
-from fastlanczos.operators import Operator, as_dimension, as_operator
+from fastlanczos.operators import as_dimension, as_operator
 from fastlanczos.result import LanczosResult
 
-__all__ = ["drive", "lanczos"]
+__all__ = ["lanczos"]
 
 _DEFAULT_STEPS = 100
 
@@ -36,7 +37,7 @@ def lanczos(
 
     Parameters
     ----------
-    A : callable, array, sparse matrix, LinearOperator, tensor or object
+    A : callable, array, sparse matrix, LinearOperator, tensor, LowLevelCallable or object
         The operator: a callable v -> A v (give `dim`); a square NumPy array, scipy sparse matrix or CPU torch tensor
         (multiplied in float64); or any object with `shape` and `matvec` or `@`. It must be real and symmetric.
     dim : int, optional
@@ -107,36 +108,7 @@ def lanczos(
         basis_dtype=basis_dtype,
     )
     with tqdm(total=steps, desc="Lanczos", unit="step", disable=not progress) as bar:
-        drive(iteration, operator, bar=bar, callback=callback)
+        drive([iteration], operator, bar=bar, callback=None if callback is None else lambda: callback(iteration))
     warn_if_asymmetric(iteration.asymmetry, max(iteration.precision, operator.precision), stacklevel=2)
     result = iteration.result()
     return result if return_basis else replace(result, basis=None)
-
-
-def drive(
-    iteration: LanczosIteration,
-    operator: Operator,
-    *,
-    bar: Any,
-    callback: Callable[[LanczosIteration], object] | None = None,
-) -> None:
-    """Run an iteration to its end; the finished part rides on every exception as `partial`."""
-    try:
-        wanted = True
-        while wanted:
-            wanted = iteration.step(operator.matvec(iteration.vector))
-            bar.update(1)
-            if callback is not None:
-                try:
-                    callback(iteration)
-                except StopIteration:
-                    return
-    except BaseException as error:
-        k = iteration.num_steps
-        if not hasattr(error, "partial"):
-            error.partial = iteration.result() if k else None  # type: ignore[attr-defined]
-            kept = f"; the {k} finished steps are in this exception's `partial`" if k else ""
-            error.add_note(f"In Lanczos step {k + 1} of {iteration.max_steps}{kept}.")
-        if isinstance(error, TypeError) and "tensor" in str(error).lower() and k == 0:
-            error.add_note("If A works on torch tensors, pass v0 as a torch tensor: A then gets tensors of its dtype.")
-        raise

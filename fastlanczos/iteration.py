@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from fastlanczos.operators import as_dimension, start_vector
 from fastlanczos.probes import probe, seed_sequence
 from fastlanczos.result import LanczosResult
 
-__all__ = ["LanczosIteration"]
+__all__ = ["LanczosIteration", "run_natively", "step_together", "vectors_together"]
 
 _STATE_VERSION = 1
 _RECENT_ROWS = {"float64": 0, "float32": 2, None: 1}  # rows kept in float64 beside the basis, see step.hpp
@@ -208,9 +209,8 @@ class LanczosIteration:
             raise ValueError(
                 f"the run is finished after {self.num_steps} of {self.max_steps} steps: it takes no further product"
             )
-        z = as_float64(product, f"the product in Lanczos step {self.num_steps + 1}", dim=self.dim)
-        outcome = self._run.step(z)
-        if outcome == _core.Outcome.not_finite:
+        z = as_float64(product, f"the product in Lanczos step {self.num_steps + 1}", shape=(self.dim,))
+        if self._run.step(z) == _core.Outcome.not_finite:
             raise self._not_finite(z)
         self._precision = max(self._precision, precision_of(getattr(product, "dtype", None)))
         return not self.finished
@@ -231,7 +231,12 @@ class LanczosIteration:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a run is, as numbers, strings and NumPy arrays that share no memory with it."""
+        """Return everything that a run is, as numbers, strings and NumPy arrays that share no memory with it.
+
+        Raises RuntimeError after Ctrl-C in the middle of a native step, which cannot be taken up again.
+        """
+        if self._run.interrupted:
+            raise RuntimeError("the run was interrupted in the middle of a step and cannot go on; see result()")
         k = self.num_steps
         return {
             "version": _STATE_VERSION,
@@ -320,3 +325,43 @@ class LanczosIteration:
             f"LanczosIteration(dim={self.dim}, step {self.num_steps} of {self.max_steps}, "
             f"reorthogonalize={self.reorthogonalize!r}{ended})"
         )
+
+
+def vectors_together(iterations: Sequence[LanczosIteration]) -> Float64:
+    """Return the vectors to multiply as columns, shape (n, p), in memory of their own."""
+    return np.stack([it._vector for it in iterations]).T
+
+
+def step_together(iterations: Sequence[LanczosIteration], products: Any) -> None:
+    """Take one step of every iteration with its column of `products`, shape (n, p).
+
+    Raises NonFiniteError where a product has NaN or infinite entries; the other iterations have then taken the step.
+    """
+    what = f"the block of products in Lanczos step {iterations[0].num_steps + 1}"
+    z = np.ascontiguousarray(as_float64(products, what, shape=(iterations[0].dim, len(iterations))).T)
+    outcomes = _core.step_together([it._run for it in iterations], z)
+    precision = precision_of(getattr(products, "dtype", None))
+    for it in iterations:
+        it._precision = max(it._precision, precision)
+    _check_outcomes(iterations, outcomes, z)
+
+
+def run_natively(
+    iterations: Sequence[LanczosIteration], matvec: _core.Matvec, products: Float64, max_steps: int, seconds: float
+) -> int:
+    """Take steps of all iterations without Python until one ends, or so many steps or seconds are over.
+
+    `products` is memory of shape (p, n). Returns the number of steps taken. Raises what a signal handler raises
+    (KeyboardInterrupt), and NonFiniteError as `step_together`.
+    """
+    steps, outcomes = _core.advance([it._run for it in iterations], matvec, products, max_steps, seconds)
+    _check_outcomes(iterations, outcomes, products)
+    return int(steps)
+
+
+def _check_outcomes(
+    iterations: Sequence[LanczosIteration], outcomes: Sequence[_core.Outcome], products: Float64
+) -> None:
+    for it, outcome, z in zip(iterations, outcomes, products, strict=True):
+        if outcome == _core.Outcome.not_finite:
+            raise it._not_finite(z)

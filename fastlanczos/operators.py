@@ -10,33 +10,44 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from fastlanczos import _core
 from fastlanczos.arrays import (
     Kind,
     NumpyKind,
     as_float64,
     dtype_name,
+    float64_tensors,
     is_tensor,
     kind_like,
+    matrix_of_tensor,
     precision_of,
     require_cpu,
 )
+from fastlanczos.native import is_native_function, matrix_matvec, native_function
 
 __all__ = ["Operator", "as_dimension", "as_operator", "start_vector"]
 
 _ACCEPTED = (
     "A must be a callable v -> A v (with dim=), a square NumPy array, scipy sparse matrix or LinearOperator, a torch "
-    "tensor, or an object with shape and matvec or @"
+    "tensor, a scipy.LowLevelCallable or Numba cfunc (with dim=), or an object with shape and matvec or @"
 )
 
 
 @dataclass(frozen=True)
 class Operator:
-    """A symmetric operator: `matvec` takes and returns vectors of the given kind."""
+    """A symmetric operator, and the ways there are to multiply with it.
 
-    matvec: Callable[[Any], Any]
+    `native` needs no Python; otherwise `matvec` takes and returns vectors of the given kind, and `matmat`, where there
+    is one, blocks of columns (n, p) at once.
+    """
+
     dim: int
     kind: Kind
     precision: float  # rounding unit of the coarsest type in it, as far as A tells
+    native: _core.Matvec | None = None
+    matvec: Callable[[Any], Any] | None = None
+    matmat: Callable[[Any], Any] | None = None
+    source: Any = None  # what owns the memory and code that `native` points to
 
 
 def as_dimension(value: Any, name: str) -> int:
@@ -55,41 +66,42 @@ def as_dimension(value: Any, name: str) -> int:
 def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
     """Return A as an `Operator`, its dimension from A, from `dim`, or from the start vector.
 
-    Matrices (NumPy, scipy sparse, torch) multiply in float64 whatever they are stored in, widened once. A callable
-    gets vectors of the kind that v0 is: NumPy float64, or torch in v0's dtype.
+    Matrices (NumPy, scipy sparse, torch) multiply natively and in float64 whatever they are stored in. A callable gets
+    vectors of the kind that v0 is: NumPy float64, or torch in v0's dtype.
     """
     if dim is not None:
         dim = as_dimension(dim, "dim")
     require_cpu(A, "A")
-    if is_tensor(A):
-        _check_matrix(A)
-        matrix = A.detach().double()
-        return Operator(matrix.__matmul__, _side(A, dim), kind_like(matrix, "A"), precision_of(A.dtype))
     if isinstance(A, np.ma.MaskedArray):
         raise TypeError("A is a masked array, whose mask would be lost: fill it first")
-    if isinstance(A, np.ndarray) or scipy.sparse.issparse(A):
+    if is_tensor(A) or isinstance(A, np.ndarray) or scipy.sparse.issparse(A):
         _check_matrix(A)
         side = _side(A, dim)
-        if scipy.sparse.issparse(A):
-            matrix = A if A.format in ("csr", "csc", "bsr", "dia") else A.tocsr()
-            matrix = matrix.astype(np.float64, copy=False)
-        else:
-            matrix = np.asarray(A, dtype=np.float64)
-        return Operator(matrix.__matmul__, side, NumpyKind(), precision_of(A.dtype))
+        kind: Kind = float64_tensors() if is_tensor(A) else NumpyKind()
+        matrix = matrix_of_tensor(A) if is_tensor(A) else A
+        return Operator(side, kind, precision_of(A.dtype), native=matrix_matvec(matrix), source=A)
 
     kind = kind_like(v0, "v0")
+    if is_native_function(A):
+        side = _dimension_of_callable(dim, v0)
+        return Operator(side, kind, precision_of("float64"), native=native_function(A, side), source=A)
     if hasattr(A, "shape") and (hasattr(A, "matvec") or hasattr(A, "__matmul__")):
         if "complex" in dtype_name(getattr(A, "dtype", None)):
             raise TypeError(f"A has dtype {A.dtype}: complex operators are not supported")
         matvec = A.matvec if hasattr(A, "matvec") else A.__matmul__
-        return Operator(matvec, _side(A, dim), kind, precision_of(getattr(A, "dtype", None)))
+        precision = precision_of(getattr(A, "dtype", None))
+        return Operator(_side(A, dim), kind, precision, matvec=matvec, matmat=getattr(A, "matmat", None))
     if callable(A):
-        if dim is None and v0 is not None and len(getattr(v0, "shape", np.shape(v0))) == 1:
-            dim = len(v0)
-        if dim is None:
-            raise ValueError("dim is missing: a callable does not tell the length of its vectors; pass dim=n")
-        return Operator(A, dim, kind, precision_of("float64"))
+        return Operator(_dimension_of_callable(dim, v0), kind, precision_of("float64"), matvec=A)
     raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
+
+
+def _dimension_of_callable(dim: int | None, v0: Any) -> int:
+    if dim is None and v0 is not None and len(getattr(v0, "shape", np.shape(v0))) == 1:
+        dim = len(v0)
+    if dim is None:
+        raise ValueError("dim is missing: a callable does not tell the length of its vectors; pass dim=n")
+    return dim
 
 
 def start_vector(v0: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -98,7 +110,7 @@ def start_vector(v0: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         v0 = np.asarray(v0)  # a list of numbers
     if dtype_name(v0.dtype).startswith(("int", "uint")):
         v0 = np.asarray(v0, dtype=np.float64)  # integers are directions as good as any
-    vector = as_float64(v0, "v0", dim=dim)
+    vector = as_float64(v0, "v0", shape=(dim,))
     bad = int(np.count_nonzero(~np.isfinite(vector)))
     if bad:
         raise ValueError(f"v0 has {bad} entries that are NaN or infinite")

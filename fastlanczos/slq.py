@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fastlanczos.decomposition import drive
 from fastlanczos.density import SpectralDensity
+from fastlanczos.drive import drive
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss import quadrature
 from fastlanczos.iteration import LanczosIteration
-from fastlanczos.memory import available_memory
 from fastlanczos.operators import as_dimension, as_operator
+from fastlanczos.plan import plan_memory
 from fastlanczos.probes import DISTRIBUTIONS, probe, seed_sequence
 
 __all__ = ["spectral_density"]
@@ -39,6 +39,9 @@ def spectral_density(
     For each of `num_probes` random vectors, `num_steps` Lanczos steps and the Gauss quadrature of the resulting
     tridiagonal matrix; the density is the mean over the probes. The defaults are the paper's.
 
+    Where A multiplies several vectors at once (a matrix, or anything with `matmat`), the probes go in lockstep: one
+    product of a block a step, so a network's Hessian goes through the data once a step for all probes.
+
     Parameters
     ----------
     A : callable, array, sparse matrix, LinearOperator, tensor or object
@@ -58,7 +61,8 @@ def spectral_density(
     basis_dtype : {"float64", "float32"}
         Storage of the basis.
     max_memory : int, optional
-        Bytes that the basis may take, by default half of what is available.
+        Bytes that bases and vectors may take together, by default half of what is available. Decides how many probes go
+        in lockstep (`info["lockstep"]`), and what "auto" is.
     like : array, optional
         A torch tensor makes a callable A get tensors of its dtype.
     progress : bool
@@ -108,11 +112,21 @@ def spectral_density(
     if max_memory is not None:
         max_memory = as_dimension(max_memory, "max_memory")
     seeds = seed_sequence(seed)
-    chosen = _plan(operator.dim, num_steps, reorthogonalize, basis_dtype, max_memory)
+    plan = plan_memory(operator, num_probes, num_steps, reorthogonalize, basis_dtype, max_memory)
 
     rules: list[tuple[Any, Any]] = []
     asymmetry, num_matvecs = 0.0, 0
-    iteration: LanczosIteration | None = None
+    iterations: list[LanczosIteration] = []
+
+    def new_iteration(v0: Any) -> LanczosIteration:
+        return LanczosIteration(
+            operator.dim,
+            num_steps,
+            v0=v0,
+            like=operator.kind.argument(np.empty(0)),
+            reorthogonalize=plan.reorthogonalize,
+            basis_dtype=basis_dtype,
+        )
 
     def so_far() -> SpectralDensity:
         width = max(len(nodes) for nodes, _ in rules)
@@ -122,8 +136,9 @@ def spectral_density(
             "seed": seeds.entropy,
             "probes": probes,
             "num_steps": num_steps,
-            "reorthogonalize": chosen,
-            "basis_dtype": basis_dtype if chosen == "full" else None,
+            "reorthogonalize": plan.reorthogonalize,
+            "basis_dtype": basis_dtype if plan.reorthogonalize == "full" else None,
+            "lockstep": plan.lockstep,
             "asymmetry": asymmetry,
             "num_matvecs": num_matvecs,
         }
@@ -131,32 +146,29 @@ def spectral_density(
 
     with tqdm(total=num_probes * num_steps, desc="Lanczos", unit="product", disable=not progress) as bar:
         try:
-            for index in range(num_probes):
-                v0 = probe(operator.dim, seeds, index, probes)
-                if iteration is None:
-                    iteration = LanczosIteration(
-                        operator.dim,
-                        num_steps,
-                        v0=v0,
-                        like=operator.kind.argument(np.empty(0)),
-                        reorthogonalize=chosen,
-                        basis_dtype=basis_dtype,
-                    )
-                else:
-                    iteration.restart(v0)
-                bar.set_postfix_str(f"probe {index + 1} of {num_probes}")
-                drive(iteration, operator, bar=bar)
-                bar.update(num_steps - iteration.num_steps)  # an invariant subspace saves the rest
-                nodes, weights = quadrature(iteration.alpha, iteration.beta)
-                mass = 1.0 if probes == "sphere" else float(np.einsum("i,i->", v0, v0)) / operator.dim
-                rules.append((nodes, weights * mass))
-                asymmetry = max(asymmetry, iteration.asymmetry)
-                num_matvecs += iteration.num_steps
+            for first in range(0, num_probes, plan.lockstep):
+                some = range(first, min(first + plan.lockstep, num_probes))
+                starts = [probe(operator.dim, seeds, index, probes) for index in some]
+                for slot, v0 in enumerate(starts):
+                    if slot < len(iterations):
+                        iterations[slot].restart(v0)
+                    else:
+                        iterations.append(new_iteration(v0))
+                group = iterations[: len(starts)]
+                bar.set_postfix_str(f"probe {first + 1} of {num_probes}" + f" to {some[-1] + 1}" * (len(some) > 1))
+                drive(group, operator, bar=bar)
+                for iteration, v0 in zip(group, starts, strict=True):
+                    bar.update(num_steps - iteration.num_steps)  # an invariant subspace saves the rest
+                    nodes, weights = quadrature(iteration.alpha, iteration.beta)
+                    mass = 1.0 if probes == "sphere" else float(np.einsum("i,i->", v0, v0)) / operator.dim
+                    rules.append((nodes, weights * mass))
+                    asymmetry = max(asymmetry, iteration.asymmetry)
+                    num_matvecs += iteration.num_steps
         except BaseException as error:
             error.finished_probes = so_far() if rules else None  # type: ignore[attr-defined]
             raise
-    assert iteration is not None
-    warn_if_asymmetric(asymmetry, max(iteration.precision, operator.precision), stacklevel=2)
+    precision = max(operator.precision, *(iteration.precision for iteration in iterations))
+    warn_if_asymmetric(asymmetry, precision, stacklevel=2)
     density = so_far()
     low, high = density.extremes
     if 0 < high - low < 2 * density.sigma:
@@ -167,26 +179,3 @@ def spectral_density(
             stacklevel=2,
         )
     return density
-
-
-def _plan(dim: int, num_steps: int, reorthogonalize: str, basis_dtype: str, max_memory: int | None) -> str:
-    """Return "full" or "none": what was asked for, or for "auto" what fits."""
-    if reorthogonalize == "none":
-        return "none"
-    itemsize = np.dtype(basis_dtype).itemsize
-    needed = min(num_steps, dim) * dim * itemsize
-    available = available_memory()
-    budget = available // 2 if max_memory is None else max_memory
-    if needed <= budget:
-        return "full"
-    if reorthogonalize == "auto":
-        return "none"
-    if max_memory is None and needed <= available:
-        return "full"  # demanded, and it fits if only just
-    limit = available if max_memory is None else max_memory
-    half = f'basis_dtype="float32" ({needed / 2**31:.2g} GiB), ' if basis_dtype == "float64" else ""
-    raise MemoryError(
-        f"the basis of {min(num_steps, dim)} vectors of length {dim} needs {needed / 2**30:.2g} GiB in {basis_dtype}, "
-        f"and there are {limit / 2**30:.2g} GiB. Smaller: {half}fewer steps (num_steps={limit // (dim * itemsize)} "
-        'fit), or reorthogonalize="none" (no basis; as accurate for a density)'
-    )

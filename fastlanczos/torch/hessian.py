@@ -134,6 +134,14 @@ class HessianOperator:
         product = product.to(device=vectors.device, dtype=vectors.dtype)
         return product if isinstance(v, torch.Tensor) else product.numpy()
 
+    def matvec(self, v: Any) -> Any:
+        """Return H v for a flat vector (n,), as `H @ v`."""
+        return self @ v
+
+    def matmat(self, block: Any) -> Any:
+        """Return H times a block of columns (n, k), as `H @ block`: what lets probes go in lockstep."""
+        return self @ block
+
     def gradient(self) -> torch.Tensor:
         """Return the gradient of the mean loss over all samples, flat (n,), float64; one pass over the data."""
         total = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)

@@ -1,9 +1,9 @@
-// The arithmetic of a Lanczos step on one tile of columns, and of the quadrature on eight matrices, compiled once per
-// instruction set and chosen at run time.
+// The arithmetic of a Lanczos step on one tile of columns, of dense products, and of the quadrature on eight matrices,
+// compiled once per instruction set and chosen at run time.
 //
-// A tile is a range of columns of every vector and of every basis row. `tile_kernels.inl` and `quadrature_kernel.inl`
-// hold the code; this header includes them once for each instruction set (baseline, AVX2 + FMA, AVX-512), so that one
-// portable binary uses what the processor has. Everything runs in eight fixed lanes whatever the width of a register.
+// A tile is a range of columns of every vector and of every basis row. `tile_kernels.inl`, `dense_kernel.inl` and
+// `quadrature_kernel.inl` hold the code; this header includes them once for each instruction set (baseline, which is
+// NEON on 64-bit ARM; AVX2 + FMA; AVX-512), so that one portable binary uses what the processor has.
 #pragma once
 
 #include <cmath>
@@ -62,8 +62,14 @@ struct Inspection {
 struct Kernels {
     const char* instruction_set;
     void (*inspect)(const double* u, const double* z, double factor, Index length, Inspection& sums);
+    // One tile of columns; adds to num_dots() sums.
     void (*sweep_float64)(const Sweep<double>& sweep, Index first, Index length, double* dots);
     void (*sweep_float32)(const Sweep<float>& sweep, Index first, Index length, double* dots);
+    // Rows first .. end - 1 of a matrix times `count` vectors; see dense_kernel.inl.
+    void (*dense_float64)(const double* values, Index stride, Index first, Index end, Index n, Index count,
+                          const double* const* x, double* const* y);
+    void (*dense_float32)(const float* values, Index stride, Index first, Index end, Index n, Index count,
+                          const double* const* x, double* const* y);
     // Eight tridiagonal matrices at once; see quadrature_kernel.inl.
     void (*find_blocks)(const double* d, const double* e, const long long* low, const long long* high,
                         long long* first);
@@ -80,24 +86,31 @@ typedef double Lanes __attribute__((vector_size(64)));
 typedef long long LaneIndices __attribute__((vector_size(64)));
 typedef LaneIndices Mask;
 typedef double UnalignedLanes __attribute__((vector_size(64), aligned(8), may_alias));
-typedef float UnalignedFloatLanes __attribute__((vector_size(32), aligned(4), may_alias));
 #else
 #include "plain_lanes.inl"
 #endif
 
-#define FASTLANCZOS_ISA baseline
+#if defined(__aarch64__) && defined(FASTLANCZOS_VECTOR_TYPES)
+#define FASTLANCZOS_BASELINE neon
+#else
+#define FASTLANCZOS_BASELINE baseline
+#endif
+#define FASTLANCZOS_ISA FASTLANCZOS_BASELINE
 #define FASTLANCZOS_TARGET
+#define FASTLANCZOS_WIDTH 2
 #define FASTLANCZOS_ROWS 2
 #include "instruction_set.inl"
 
 #if defined(FASTLANCZOS_X86)
 #define FASTLANCZOS_ISA avx2
 #define FASTLANCZOS_TARGET __attribute__((target("avx2,fma")))
+#define FASTLANCZOS_WIDTH 4
 #define FASTLANCZOS_ROWS 4
 #include "instruction_set.inl"
 
 #define FASTLANCZOS_ISA avx512
 #define FASTLANCZOS_TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")))
+#define FASTLANCZOS_WIDTH 8
 #define FASTLANCZOS_ROWS 8
 #include "instruction_set.inl"
 #endif
@@ -116,7 +129,7 @@ inline const Kernels& kernels() {
         if (widest != "baseline" && has_avx2)
             return widest != "avx2" && has_avx512 ? avx512::kernels() : avx2::kernels();
 #endif
-        return baseline::kernels();
+        return FASTLANCZOS_BASELINE::kernels();
     }();
     return chosen;
 }

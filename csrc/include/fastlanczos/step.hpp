@@ -31,7 +31,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "parallel.hpp"
+#include "tiling.hpp"
 
 namespace fastlanczos {
 
@@ -39,7 +39,7 @@ namespace fastlanczos {
 // rows all arithmetic stays in float64, and so do the two newest rows.
 enum class Basis { none, float32, float64 };
 
-enum class Outcome { running, complete, breakdown, not_finite };
+enum class Outcome { running, complete, breakdown, not_finite, interrupted };
 
 // The caller's memory. `basis`: max_steps rows of n entries, `stride` entries apart, of the type that Basis names (may
 // be null for none). `candidate`: n float64. `recent`: 2 n float64 for float32 rows, n for none, unused for float64.
@@ -81,48 +81,42 @@ public:
         tiling_ = Tiling(dim_, 0);
         inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
         double* u = memory_.candidate;
-        const Inspection first = inspect(v0, v0, 1.0);
-        if (!(first.poison == 0.0) || first.max == 0.0) return false;
-        const double factor = std::ldexp(1.0, -clamped_exponent(first.max));
+        inspect_columns(v0, v0, 1.0);
+        if (!(total_.poison == 0.0) || total_.max == 0.0) return false;
+        const double factor = std::ldexp(1.0, -clamped_exponent(total_.max));
         for (Index i = 0; i < dim_; ++i) u[i] = factor * v0[i];
-        const double norm = std::sqrt(inspect(u, u, 1.0).dot);
+        inspect_columns(u, u, 1.0);
+        const double norm = std::sqrt(total_.dot);
         for (Index i = 0; i < dim_; ++i) u[i] /= norm;
         if (memory_.vector) std::copy(u, u + dim_, memory_.vector);
         state_ = State();
+        interrupted_ = false;
         const auto most = static_cast<std::size_t>(max_steps_);
         for (std::vector<double>* scalars : {&state_.alpha, &state_.beta, &state_.h}) scalars->reserve(most);
         return true;
     }
 
-    // Advances by one step with z = A u, u = vector(). `not_finite` leaves the run as it was.
-    Outcome step(const double* z) {
+    // Advances by one step with z = A u, u = vector(). `not_finite` leaves the run as it was. `interrupted` ends it: the
+    // finished steps are as good as ever, but the candidate is lost.
+    Outcome step(const double* z, Interrupt* interrupt = nullptr) {
         if (finished()) throw std::logic_error("the run is finished: it takes no further product");
         const Index k = state_.steps;
+        interrupt_ = interrupt;
         tiling_ = Tiling(dim_, basis_ == Basis::none ? 1 : k);
         inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
         partial_.resize(static_cast<std::size_t>(tiling_.chunks) * dots_.size());
-        repeat_ = true;
-#if defined(_OPENMP)
-#pragma omp parallel num_threads(tiling_.threads) if (tiling_.threads > 1)
-#endif
-        {
-            while (repeat_) {
-                inspect_chunks(memory_.candidate, z, factor_of(state_.exponent));
-                single([&] { repeat_ = !prepare_scale(); });
-            }
-            if (total_.poison == 0.0) {
-                single([&] { prepare_sweep(z); });
-                sweep_chunks();
-                single([&] { repeat_ = take_dots(k); });
-                while (repeat_) {  // the candidate again, before its product
-                    single([&] { prepare_correction(); });
-                    sweep_chunks();
-                    single([&] { repeat_ = take_correction(); });
-                }
-                normalize_chunks();
-            }
-        }
+        do {
+            inspect_columns(memory_.candidate, z, factor_of(state_.exponent));
+        } while (!prepare_scale());
         if (!(total_.poison == 0.0)) return Outcome::not_finite;
+        prepare_sweep(z);
+        bool again = sweep() && take_dots(k);
+        while (again) {  // the candidate again, before its product
+            prepare_correction();
+            again = sweep() && take_correction();
+        }
+        if (interrupted_) return Outcome::interrupted;
+        normalize();
         if (state_.breakdown) return Outcome::breakdown;
         return finished() ? Outcome::complete : Outcome::running;
     }
@@ -130,7 +124,8 @@ public:
     // The unit vector whose product with A the next step takes.
     const double* vector() const { return memory_.vector ? memory_.vector : memory_.candidate; }
 
-    bool finished() const { return state_.breakdown || state_.steps == max_steps_; }
+    bool finished() const { return state_.breakdown || interrupted_ || state_.steps == max_steps_; }
+    bool interrupted() const { return interrupted_; }
 
     double alpha(Index k) const { return std::ldexp(state_.alpha[static_cast<std::size_t>(k)], state_.exponent); }
     double beta(Index k) const { return std::ldexp(state_.beta[static_cast<std::size_t>(k)], state_.exponent); }
@@ -156,6 +151,7 @@ public:
             (!state.breakdown && state.h.size() != (basis_ == Basis::none ? std::min<std::size_t>(k, 2) : k)))
             throw std::invalid_argument("the state does not belong to a run of this size");
         state_ = std::move(state);
+        interrupted_ = false;
     }
 
 private:
@@ -177,32 +173,15 @@ private:
     static int clamped_exponent(double x) { return std::max(-1000, std::min(1000, std::ilogb(x))); }
     static double factor_of(int exponent) { return std::ldexp(1.0, -exponent); }
 
-    // Run by one thread while the others of the region wait.
-    template <class Work>
-    static void single(const Work& work) {
-#if defined(_OPENMP)
-#pragma omp single
-#endif
-        work();
-    }
-
-    // f(chunk) for every chunk, shared among the threads of the region.
-    template <class Work>
-    void for_chunks(const Work& work) {
-        const Index chunks = tiling_.chunks;
-#if defined(_OPENMP)
-#pragma omp for schedule(static)
-#endif
-        for (Index chunk = 0; chunk < chunks; ++chunk) work(chunk);
-    }
-
-    void inspect_chunks(const double* u, const double* z, double factor) {
-        for_chunks([&](Index chunk) {
+    void inspect_columns(const double* u, const double* z, double factor) {
+        const auto inspect = [&](Index chunk) {
             Inspection sums;
             const Index first = tiling_.first_column(chunk);
             kernels().inspect(u + first, z + first, factor, tiling_.end_column(chunk) - first, sums);
             inspections_[static_cast<std::size_t>(chunk)] = sums;
-        });
+        };
+        parallel_for(useful_threads(2 * dim_), tiling_.chunks, inspect);
+        total_inspections();
     }
 
     void total_inspections() {
@@ -214,16 +193,9 @@ private:
         }
     }
 
-    Inspection inspect(const double* u, const double* z, double factor) {  // outside a parallel region
-        inspect_chunks(u, z, factor);
-        total_inspections();
-        return total_;
-    }
-
     // True when the products are in a range whose squares are safe. Otherwise takes a power of two out of everything
     // and returns false: the inspection is then repeated in the new unit.
     bool prepare_scale() {
-        total_inspections();
         if (!(total_.poison == 0.0) || total_.max == 0.0) return true;
         const int above = clamped_exponent(total_.max) - state_.exponent;
         if (above <= 100 && (state_.steps > 0 || above >= -100)) return true;
@@ -276,11 +248,11 @@ private:
     void prepare_sweep(const double* z) {
         const auto k = static_cast<std::size_t>(state_.steps);
         const std::vector<double>& h = state_.h;
-        std::vector<double>&alpha = state_.alpha, &beta = state_.beta;
+        const std::vector<double>&alpha = state_.alpha, &beta = state_.beta;
         const bool delayed = basis_ != Basis::none && k > 0;
         const double nu2 = 1.0 - overlap(), nu = std::sqrt(nu2);
-        if (k > 0) beta[k - 1] *= nu;  // of w = beta u only nu v_k is new: the rest lies in the span
-        const double b = k > 0 ? beta[k - 1] : 0.0, last = delayed ? h[k - 1] : 0.0;
+        beta_ = k > 0 ? beta[k - 1] * nu : 0.0;  // of w = beta u only nu v_k is new: the rest lies in the span
+        const double b = beta_, last = delayed ? h[k - 1] : 0.0;
 
         double h_c = 0.0;
         if (delayed)
@@ -318,22 +290,26 @@ private:
         });
     }
 
-    void sweep_chunks() {
+    // False where an interrupt has ended it.
+    bool sweep() {
         if (basis_ == Basis::float32)
-            sweep_chunks(sweep32_, kernels().sweep_float32);
+            sweep_columns(sweep32_, kernels().sweep_float32);
         else
-            sweep_chunks(sweep64_, kernels().sweep_float64);
+            sweep_columns(sweep64_, kernels().sweep_float64);
+        interrupted_ = interrupt_ && interrupt_->requested();
+        return !interrupted_;
     }
 
     template <class Row>
-    void sweep_chunks(const Sweep<Row>& sweep, void (*kernel)(const Sweep<Row>&, Index, Index, double*)) {
-        for_chunks([&](Index chunk) {
+    void sweep_columns(const Sweep<Row>& sweep, void (*kernel)(const Sweep<Row>&, Index, Index, double*)) {
+        const auto sweep_chunk = [&](Index chunk) {
             double* dots = partial_.data() + chunk * static_cast<Index>(dots_.size());
             std::fill(dots, dots + sweep.num_dots(), 0.0);
             const Index end = tiling_.end_column(chunk);
             for (Index first = tiling_.first_column(chunk); first < end; first += tiling_.width)
                 kernel(sweep, first, std::min(tiling_.width, end - first), dots);
-        });
+        };
+        parallel_for(useful_threads((sweep.num_rows() + 4) * dim_), tiling_.chunks, sweep_chunk, interrupt_);
     }
 
     void total_dots(Index count) {
@@ -348,11 +324,11 @@ private:
     bool take_dots(Index k) {
         const Index rows = basis_ == Basis::none ? std::min<Index>(k, 1) : k;
         total_dots(rows + 2);
-        const double b = k > 0 ? state_.beta.back() : 0.0;
+        if (k > 0) state_.beta.back() = beta_;
         const double beta = std::sqrt(dots_[static_cast<std::size_t>(rows + 1)]);
         state_.alpha.push_back(alpha_ + dots_[static_cast<std::size_t>(rows)]);
         state_.beta.push_back(beta);
-        state_.scale = std::max(state_.scale, std::abs(state_.alpha.back()) + b + beta);
+        state_.scale = std::max(state_.scale, std::abs(state_.alpha.back()) + beta_ + beta);
         const double expected = expected_projection();
         for (Index j = 0; j < rows; ++j)
             state_.max_projection =
@@ -401,14 +377,14 @@ private:
         return false;
     }
 
-    void normalize_chunks() {
-        for_chunks([&](Index chunk) {
-            const Index end = tiling_.end_column(chunk);
-            const Index first = tiling_.first_column(chunk);
+    void normalize() {
+        const auto scale = [&](Index chunk) {
+            const Index first = tiling_.first_column(chunk), end = tiling_.end_column(chunk);
             double* u = memory_.candidate;
             for (Index i = first; i < end; ++i) u[i] *= inverse_beta_;
             if (memory_.vector) std::copy(u + first, u + end, memory_.vector + first);
-        });
+        };
+        parallel_for(useful_threads(3 * dim_), tiling_.chunks, scale);
     }
 
     Index dim_, max_steps_;
@@ -423,9 +399,10 @@ private:
     std::vector<double> coefficients_, subtrahend_, dots_, partial_;
     Sweep<double> sweep64_;
     Sweep<float> sweep32_;
-    double alpha_ = 0.0, inverse_beta_ = 0.0;
+    double alpha_ = 0.0, beta_ = 0.0, inverse_beta_ = 0.0;
     int corrections_ = 0;
-    bool repeat_ = false;
+    Interrupt* interrupt_ = nullptr;
+    bool interrupted_ = false;
 };
 
 }  // namespace fastlanczos

@@ -2,15 +2,14 @@
 
 FASTLANCZOS_TARGET inline void inspect(const double* u, const double* z, double factor, Index length,
                                        Inspection& sums) {
-    Lanes dot{}, max{}, poison{};
+    Pack dot{}, max{}, poison{};
     Index i = 0;
-    for (; i + kLanes <= length; i += kLanes) {
-        Lanes ui, zi;
+    for (; i + kWidth <= length; i += kWidth) {
+        Pack ui, zi, size;
         load(u + i, ui);
         load(z + i, zi);
         dot += ui * (factor * zi);
         poison += 0.0 * zi;  // 0 * inf and 0 * NaN are NaN, and a NaN never leaves a sum
-        Lanes size;
         magnitude(zi, size);
         choose(size > max, size, max, max);
     }
@@ -23,7 +22,7 @@ FASTLANCZOS_TARGET inline void inspect(const double* u, const double* z, double 
     }
     sums.dot += sum(dot) + tail;
     sums.poison += sum(poison);
-    for (Index lane = 0; lane < kLanes; ++lane)
+    for (Index lane = 0; lane < kWidth; ++lane)
         if (max[lane] > sums.max) sums.max = max[lane];
 }
 
@@ -31,16 +30,20 @@ FASTLANCZOS_TARGET inline void inspect(const double* u, const double* z, double 
 template <int R, class Row>
 FASTLANCZOS_INLINE void subtract_rows(const Row* row, Index stride, const double* h, const double* d, double* v,
                                       double* w, Index length) {
+    Pack hs[R], ds[R];
+    for (int r = 0; r < R; ++r) {
+        fill(h[r], hs[r]);
+        fill(d[r], ds[r]);
+    }
     Index i = 0;
-    for (; i + kLanes <= length; i += kLanes) {
-        Lanes vi, wi;
+    for (; i + kWidth <= length; i += kWidth) {
+        Pack vi, wi, x;
         load(v + i, vi);
         load(w + i, wi);
         for (int r = 0; r < R; ++r) {
-            Lanes x;
             load(row + r * stride + i, x);
-            vi -= h[r] * x;
-            wi -= d[r] * x;
+            vi -= hs[r] * x;
+            wi -= ds[r] * x;
         }
         store(v + i, vi);
         store(w + i, wi);
@@ -56,17 +59,17 @@ FASTLANCZOS_INLINE void subtract_rows(const Row* row, Index stride, const double
 // dots_r += row_r . w for R rows at a time; asks for the next tile of the same rows meanwhile
 template <int R, class Row>
 FASTLANCZOS_INLINE void dot_rows(const Row* row, Index stride, const double* w, Index length, double* dots) {
-    Lanes sums[R] = {};
+    constexpr Index kLine = 64 / sizeof(Row);  // entries in a cache line
+    Pack sums[R] = {};
     double tail[R] = {};
     Index i = 0;
-    for (; i + kLanes <= length; i += kLanes) {
-        Lanes wi;
+    for (; i + kWidth <= length; i += kWidth) {
+        Pack wi, x;
         load(w + i, wi);
         for (int r = 0; r < R; ++r) {
-            Lanes x;
             load(row + r * stride + i, x);
             sums[r] += x * wi;
-            FASTLANCZOS_PREFETCH(row + r * stride + i + length);
+            if (i % kLine == 0) FASTLANCZOS_PREFETCH(row + r * stride + i + length);
         }
     }
     for (; i < length; ++i)
