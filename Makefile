@@ -1,11 +1,11 @@
-# make demo | test | lint | format | bench | clean.   Each makes .venv first if it is not there.
+# make demo | test | lint | sanitize | format | bench | clean.   Each makes .venv first if it is not there.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/bindings/*) $(wildcard csrc/include/fastlanczos/*)
 CXX_SOURCES := $(wildcard csrc/bindings/*.cpp csrc/include/fastlanczos/* tests/cpp/*.cpp examples/cpp/*.cpp)
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint sanitize sanitize-address sanitize-thread format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/fastlanczos demo
@@ -19,6 +19,23 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
+
+# The engine built with a sanitizer, and its tests run with it. The Python interpreter itself is not instrumented: the
+# sanitizer's library is loaded before it, and it says nothing of memory that Python leaves behind.
+ENGINE_TESTS := $(addprefix tests/test_,step.py gauss.py iteration.py drive.py native.py threads.py)
+sanitize: sanitize-address sanitize-thread
+
+sanitize-address: OPTIONS := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+sanitize-address: LIBRARY := libasan.so
+sanitize-address: SANITIZERS := address,undefined
+sanitize-thread: OPTIONS := TSAN_OPTIONS=halt_on_error=1:exitcode=66
+sanitize-thread: LIBRARY := libtsan.so
+sanitize-thread: SANITIZERS := thread
+sanitize-address sanitize-thread: sanitize-%: $(VENV)/ready
+	FASTLANCZOS_SANITIZE=$(SANITIZERS) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib
+	export LD_PRELOAD=$$(g++ -print-file-name=$(LIBRARY)) PYTHONPATH=build/$*/lib $(OPTIONS) && \
+	$(BIN)/python -P -c "from fastlanczos import _core; assert _core.build()['sanitizer'] == '$*', _core.__file__" && \
+	$(BIN)/pytest -p no:cacheprovider $(ENGINE_TESTS)
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

@@ -19,6 +19,7 @@ from fastlanczos.arrays import (
 )
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.gauss import spectral_norm
+from fastlanczos.memory import readable_bytes
 from fastlanczos.operators import as_dimension, start_vector
 from fastlanczos.probes import probe, seed_sequence
 from fastlanczos.result import LanczosResult
@@ -120,9 +121,9 @@ class LanczosIteration:
             self._vector = aligned_rows(1, self.dim, "float64")[0]
             self._recent = aligned_rows(1, _RECENT_ROWS[storage] * self.dim, "float64")[0]
         except MemoryError:
-            size = rows * self.dim * np.dtype(self.basis_dtype).itemsize / 2**30
+            size = readable_bytes(rows * self.dim * np.dtype(self.basis_dtype).itemsize)
             raise MemoryError(
-                f"the basis of {rows} vectors of length {self.dim} needs {size:.1f} GiB in {self.basis_dtype}. "
+                f"the basis of {rows} vectors of length {self.dim} needs {size} in {self.basis_dtype}. "
                 'Smaller: basis_dtype="float32" (half of float64), fewer steps, or reorthogonalize="none" (no basis)'
             ) from None
         self._run = _core.Run(self.dim, self.max_steps, self._basis, self._candidate, self._recent, self._vector)

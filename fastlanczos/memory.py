@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["available_memory"]
+__all__ = ["available_memory", "readable_bytes"]
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _CGROUP_USAGES = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
@@ -25,6 +25,14 @@ def available_memory() -> int:
             continue
         free = min(free, max(left, 0))
     return free
+
+
+def readable_bytes(count: int) -> str:
+    """Return a number of bytes as people write it: `1.5 GiB`."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count} bytes"
 
 
 def _system_memory() -> int:

@@ -64,8 +64,12 @@ def test_auto_keeps_the_basis_while_it_fits_and_says_which():
 
 
 def test_full_that_does_not_fit_is_told_with_what_would():
-    with pytest.raises(MemoryError, match=r"basis of 30 vectors.*float32.*num_steps=6 fit.*\"none\""):
-        fl.spectral_density(matvec, 2000, num_steps=30, reorthogonalize="full", max_memory=100_000)
+    with pytest.raises(MemoryError, match=r"basis of 30 vectors.*531 KiB.*342 KiB.*float32.*num_steps=17.*\"none\""):
+        fl.spectral_density(matvec, 2000, num_steps=30, reorthogonalize="full", max_memory=350_000)
+    d = fl.spectral_density(matvec, 2000, num_probes=1, num_steps=17, reorthogonalize="full", max_memory=350_000)
+    assert d.info["reorthogonalize"] == "full"
+    narrow = {"basis_dtype": "float32", "reorthogonalize": "full", "max_memory": 350_000}
+    assert fl.spectral_density(matvec, 2000, num_probes=1, num_steps=30, **narrow).nodes.shape == (1, 30)
 
 
 def test_finished_probes_ride_on_the_exception():
@@ -119,3 +123,58 @@ def test_progress_shows_every_product(capsys):
 def test_bad_arguments_are_told(arguments, error, message):
     with pytest.raises(error, match=message):
         fl.spectral_density(matvec, 2000, **arguments)
+
+
+class Counting:
+    shape = (2000, 2000)
+    dtype = np.dtype(float)
+
+    def __init__(self, fail_at=None):
+        self.calls, self.fail_at = [], fail_at
+
+    def matvec(self, v):
+        return EIGENVALUES * v
+
+    def matmat(self, X):
+        self.calls.append(X.shape[1])
+        if len(self.calls) == self.fail_at:
+            raise KeyboardInterrupt
+        return EIGENVALUES[:, None] * X
+
+
+def test_probes_in_lockstep_take_one_product_a_step_and_give_what_they_give_alone():
+    operator = Counting()
+    together = fl.spectral_density(operator, num_probes=7, num_steps=30, seed=4)
+    assert operator.calls == [7] * 30
+    assert together.info["lockstep"] == 7
+    assert together.info["num_matvecs"] == 210
+    split = Counting()
+    groups = fl.spectral_density(split, num_probes=7, num_steps=30, seed=4, max_memory=3 * 2000 * 8 * 35)
+    assert split.calls == [3] * 60  # three, three, and the last one as a vector
+    assert groups.info["lockstep"] == 3
+    alone = fl.spectral_density(matvec, 2000, num_probes=7, num_steps=30, seed=4)
+    for other in (together, groups):
+        assert np.array_equal(other.nodes, alone.nodes)
+        assert np.array_equal(other.weights, alone.weights)
+
+
+def test_groups_that_were_finished_ride_on_the_exception():
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fl.spectral_density(Counting(fail_at=45), num_probes=6, num_steps=30, seed=4, max_memory=3 * 2000 * 8 * 35)
+    assert caught.value.finished_probes.num_probes == 3
+    assert [part.num_steps for part in caught.value.partial] == [14, 14, 14]
+    whole = fl.spectral_density(matvec, 2000, num_probes=3, num_steps=30, seed=4)
+    assert np.array_equal(caught.value.finished_probes.nodes, whole.nodes)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_dense_matrix_gives_the_same_bits_however_much_memory_there_is(dtype):
+    A = np.random.default_rng(1).normal(size=(300, 300)).astype(dtype)
+    A = A + A.T
+    roomy, tight, none = (
+        fl.spectral_density(A, num_probes=6, num_steps=40, seed=2, **options)
+        for options in ({}, {"max_memory": 2 * 300 * 8 * 45}, {"reorthogonalize": "none"})
+    )
+    assert (roomy.info["lockstep"], tight.info["lockstep"], none.info["lockstep"]) == (6, 2, 6)
+    assert np.array_equal(roomy.nodes, tight.nodes)
+    assert none.info["reorthogonalize"] == "none"

@@ -327,3 +327,26 @@ def test_repr_says_what_it_is():
     assert repr(H) == "HessianOperator(Sequential, n=53 in 4 parameters, torch.float64, cpu)"
     H.gradient()
     assert "17 samples" in repr(H)
+
+
+def test_a_density_goes_through_the_data_once_a_step_for_all_probes():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3)).double()
+
+    class Data:
+        passes = 0
+
+        def __init__(self):
+            self.batches = [(torch.randn(8, 4).double(), torch.randint(3, (8,))) for _ in range(3)]
+
+        def __iter__(self):
+            self.passes += 1
+            return iter(self.batches)
+
+    data = Data()
+    H = flt.HessianOperator(model, torch.nn.functional.cross_entropy, data)
+    together = fl.spectral_density(H, num_probes=6, num_steps=20, seed=0)
+    assert data.passes == 20
+    assert together.info["lockstep"] == 6
+    alone = fl.spectral_density(lambda v: H @ v, H.shape[0], num_probes=6, num_steps=20, seed=0)
+    np.testing.assert_allclose(together.nodes, alone.nodes, atol=1e-12 * np.abs(alone.nodes).max())

@@ -1,14 +1,17 @@
 // Uses the headers as a C++ program would, and checks what they promise. Exit status 0 when all holds.
 #include <cstdio>
 #include <random>
+#include <thread>
 
+#include "fastlanczos/huge_pages.hpp"
+#include "fastlanczos/matrix.hpp"
 #include "fastlanczos/step.hpp"
 #include "fastlanczos/tridiagonal.hpp"
 
 using fastlanczos::Basis;
 using fastlanczos::Index;
 
-static int failures = 0;
+static std::atomic<int> failures{0};
 
 static void check(bool holds, const char* what, Index n, Index m, double value) {
     if (holds) return;
@@ -61,6 +64,82 @@ static void run(Index n, Index m, Basis basis, double tolerance) {
     check(lanczos.max_projection() < 3.0 * std::max(tolerance, 1e-14), "asymmetry", n, m, lanczos.max_projection());
 }
 
+// Dense and sparse products against the plain sum, several vectors at once and one by one.
+template <class Value>
+static void multiply(Index n, Index count) {
+    std::mt19937_64 random(n);
+    std::normal_distribution<double> normal;
+    const Index stride = n + 5;
+    std::vector<Value> dense(n * stride), values;
+    std::vector<int> columns, row_start{0};
+    for (Index i = 0; i < n; ++i) {
+        for (Index j = 0; j < n; ++j) {
+            const bool stored = (i * 7 + j * 3) % 4 == 0 && i % 5 != 1;
+            dense[i * stride + j] = stored ? static_cast<Value>(normal(random)) : Value(0);
+            if (!stored) continue;
+            values.push_back(dense[i * stride + j]);
+            columns.push_back(static_cast<int>(j));
+        }
+        row_start.push_back(static_cast<int>(values.size()));
+    }
+    values.push_back(0);
+    columns.push_back(0);  // so that data() is a pointer even where nothing is stored
+    std::vector<double> x(count * n), y(count * n), z(count * n), alone(n);
+    for (double& xi : x) xi = normal(random);
+    std::vector<const double*> xs;
+    std::vector<double*> ys, zs;
+    for (Index c = 0; c < count; ++c) {
+        xs.push_back(x.data() + c * n);
+        ys.push_back(y.data() + c * n);
+        zs.push_back(z.data() + c * n);
+    }
+    const fastlanczos::DenseMatrix<Value> D{n, dense.data(), stride};
+    const fastlanczos::SparseMatrix<Value, int> S{n, values.data(), columns.data(), row_start.data()};
+    fastlanczos::multiply(D, count, xs.data(), ys.data());
+    fastlanczos::multiply(S, count, xs.data(), zs.data());
+    double worst = 0.0;
+    for (Index c = 0; c < count; ++c)
+        for (Index i = 0; i < n; ++i) {
+            double sum = 0.0;
+            for (Index j = 0; j < n; ++j) sum += static_cast<double>(dense[i * stride + j]) * xs[c][j];
+            worst = std::max({worst, std::abs(ys[c][i] - sum), std::abs(zs[c][i] - sum)});
+        }
+    check(worst <= 1e-15 * static_cast<double>(n + 4), "error of a product", n, count, worst);
+    double* one = alone.data();
+    for (Index c = 0; c < count; ++c) {
+        fastlanczos::multiply(D, 1, &xs[c], &one);
+        check(std::equal(alone.begin(), alone.end(), ys[c]), "dense product that depends on its company", n, c, 0);
+        fastlanczos::multiply(S, 1, &xs[c], &one);
+        check(std::equal(alone.begin(), alone.end(), zs[c]), "sparse product that depends on its company", n, c, 0);
+    }
+}
+
+// A step that is interrupted ends the run and leaves the steps before it.
+static void interrupt() {
+    const Index n = 300000, m = 8;
+    std::vector<double> V(n * m), u(n), z(n), v0(n);
+    fastlanczos::request_huge_pages(V.data(), V.size() * sizeof(double));
+    for (Index i = 0; i < n; ++i) v0[i] = std::sin(static_cast<double>(i));
+    fastlanczos::Memory memory;
+    memory.basis = V.data();
+    memory.stride = n;
+    memory.candidate = u.data();
+    fastlanczos::Lanczos lanczos(n, m, Basis::float64, memory);
+    lanczos.start(v0.data());
+    for (int k = 0; k < 3; ++k) {
+        for (Index i = 0; i < n; ++i) z[i] = static_cast<double>(i % 17) * u[i];
+        lanczos.step(z.data());
+    }
+    const double residual = lanczos.residual_norm();
+    for (Index i = 0; i < n; ++i) z[i] = static_cast<double>(i % 17) * u[i];
+    fastlanczos::Interrupt now([] { return true; });
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    check(lanczos.step(z.data(), &now) == fastlanczos::Outcome::interrupted, "outcome of an interrupted step", n, m, 0);
+    check(lanczos.finished() && lanczos.interrupted(), "run that goes on after an interrupt", n, m, 0);
+    check(lanczos.state().steps == 3, "steps after an interrupt", n, m, static_cast<double>(lanczos.state().steps));
+    check(lanczos.residual_norm() == residual, "residual after an interrupt", n, m, lanczos.residual_norm());
+}
+
 int main() {
     std::printf("%s kernels, %d threads\n", fastlanczos::kernels().instruction_set, fastlanczos::num_threads());
     for (const Index n : {1, 2, 7, 8, 63, 256, 257, 2049, 20011})
@@ -69,6 +148,18 @@ int main() {
             run<float>(n, m, Basis::float32, 1e-6);
             run<double>(n, m, Basis::none, 1e-13);
         }
-    std::printf("%d failures\n", failures);
+    for (const Index n : {1, 2, 3, 4, 5, 31, 64, 150, 301})
+        for (const Index count : {1, 2, 4, 7}) {
+            multiply<double>(n, count);
+            multiply<float>(n, count);
+        }
+    interrupt();
+    std::vector<std::thread> callers;  // each finds the pool free or busy
+    for (const Index n : {20011, 30000, 20011, 500})
+        callers.emplace_back([n] {
+            for (int repeat = 0; repeat < 3; ++repeat) run<double>(n, 12, Basis::float64, 1e-13);
+        });
+    for (std::thread& caller : callers) caller.join();
+    std::printf("%d failures\n", failures.load());
     return failures != 0;
 }

@@ -1,0 +1,155 @@
+// Operators whose products need no Python: a C function, a dense matrix, a sparse one.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "arguments.hpp"
+#include "fastlanczos/matrix.hpp"
+
+class Matvec {
+public:
+    explicit Matvec(Index dim) : dim_(dim) { require(dim >= 1, "the dimension must be at least 1"); }
+    virtual ~Matvec() = default;
+    Matvec(const Matvec&) = delete;
+    Matvec& operator=(const Matvec&) = delete;
+
+    Index dim() const { return dim_; }
+
+    // What a product reads of the operator, where that is known.
+    virtual Index nbytes() const { return 0; }
+
+    // y_c = A x_c for c = 0 .. count - 1, without the GIL.
+    virtual void multiply(Index count, const double* const* x, double* const* y,
+                          fastlanczos::Interrupt* interrupt) const = 0;
+
+    // Rows of x -> rows of y, both (count, dim).
+    void multiply(const py::array& x, py::array& y) const {
+        const Index count = x.shape(0);
+        const double* from = block_data(x, count, dim_);
+        double* to = writable_block_data(y, count, dim_);
+        std::vector<const double*> xs;
+        std::vector<double*> ys;
+        for (Index c = 0; c < count; ++c) {
+            xs.push_back(from + c * dim_);
+            ys.push_back(to + c * dim_);
+        }
+        py::gil_scoped_release release;
+        multiply(count, xs.data(), ys.data(), nullptr);
+    }
+
+private:
+    Index dim_;
+};
+
+// A C function in a PyCapsule, as scipy.LowLevelCallable makes them: the capsule's context is the user data.
+class FunctionMatvec : public Matvec {
+public:
+    FunctionMatvec(const py::object& capsule, Index dim, bool returns_status, bool takes_data)
+        : Matvec(dim), capsule_(capsule), returns_status_(returns_status), takes_data_(takes_data) {
+        const char* name = PyCapsule_GetName(capsule.ptr());
+        if (PyErr_Occurred()) throw py::error_already_set();
+        function_ = PyCapsule_GetPointer(capsule.ptr(), name);
+        if (!function_) throw py::error_already_set();
+        data_ = PyCapsule_GetContext(capsule.ptr());
+        if (PyErr_Occurred()) throw py::error_already_set();
+    }
+
+    using Matvec::multiply;
+    void multiply(Index count, const double* const* x, double* const* y,
+                  fastlanczos::Interrupt* interrupt) const override {
+        for (Index c = 0; c < count; ++c) {
+            if (const int status = call(x[c], y[c]))
+                throw std::runtime_error("the native matvec returned " + std::to_string(status) + ", which is not 0");
+            if (interrupt) interrupt->check();
+            if (interrupt && interrupt->requested()) return;
+        }
+    }
+
+private:
+    template <class Result, class... Data>
+    Result call_as(const double* x, double* y, Data... data) const {
+        return reinterpret_cast<Result (*)(Index, const double*, double*, Data...)>(function_)(dim(), x, y, data...);
+    }
+
+    int call(const double* x, double* y) const {
+        if (returns_status_) return takes_data_ ? call_as<int>(x, y, data_) : call_as<int>(x, y);
+        takes_data_ ? call_as<void>(x, y, data_) : call_as<void>(x, y);
+        return 0;
+    }
+
+    py::object capsule_;
+    void *function_ = nullptr, *data_ = nullptr;
+    bool returns_status_, takes_data_;
+};
+
+// A (n, n) float64 or float32 array with contiguous rows, which is kept and not copied.
+template <class Value>
+class DenseMatvec : public Matvec {
+public:
+    explicit DenseMatvec(py::array_t<Value> values) : Matvec(values.shape(0)), values_(std::move(values)) {
+        const Index size = sizeof(Value);
+        require(values_.ndim() == 2 && values_.shape(1) == dim() && (dim() == 1 || values_.strides(1) == size) &&
+                    values_.strides(0) % size == 0,
+                "expected a square array with contiguous rows");
+        matrix_ = {dim(), values_.data(), values_.strides(0) / size};
+    }
+
+    Index nbytes() const override { return dim() * dim() * Index{sizeof(Value)}; }
+
+    using Matvec::multiply;
+    void multiply(Index count, const double* const* x, double* const* y,
+                  fastlanczos::Interrupt* interrupt) const override {
+        fastlanczos::multiply(matrix_, count, x, y, interrupt);
+    }
+
+private:
+    py::array_t<Value> values_;
+    fastlanczos::DenseMatrix<Value> matrix_;
+};
+
+// Compressed sparse rows in three contiguous arrays, which are kept and not copied. Indices out of range are refused.
+template <class Value, class Integer>
+class SparseMatvec : public Matvec {
+public:
+    SparseMatvec(py::array_t<Value> values, py::array_t<Integer> columns, py::array_t<Integer> row_start)
+        : Matvec(row_start.size() - 1),
+          values_(std::move(values)),
+          columns_(std::move(columns)),
+          row_start_(std::move(row_start)) {
+        const auto contiguous = [](const py::array& x) {
+            return x.ndim() == 1 && (x.size() < 2 || x.strides(0) == x.itemsize());
+        };
+        require(contiguous(values_) && contiguous(columns_) && contiguous(row_start_), "expected contiguous vectors");
+        matrix_ = {dim(), values_.data(), columns_.data(), row_start_.data()};
+        const Integer* start = matrix_.row_start;
+        bool valid = start[0] == 0;
+        for (Index i = 0; i < dim(); ++i) valid = valid && start[i] <= start[i + 1];
+        const auto stored = static_cast<Index>(start[dim()]);
+        require(valid && stored <= values_.size() && stored <= columns_.size(),
+                "the sparse matrix is damaged: its row pointers do not ascend from 0 to the number of entries");
+        Integer low = 0, high = 0;
+        for (Index k = 0; k < stored; ++k) {
+            low = std::min(low, matrix_.columns[k]);
+            high = std::max(high, matrix_.columns[k]);
+        }
+        require(low >= 0 && static_cast<Index>(high) < dim(),
+                "the sparse matrix is damaged: it has column indices beyond its side");
+    }
+
+    Index nbytes() const override {
+        return static_cast<Index>(matrix_.row_start[dim()]) * Index{sizeof(Value) + sizeof(Integer)};
+    }
+
+    using Matvec::multiply;
+    void multiply(Index count, const double* const* x, double* const* y,
+                  fastlanczos::Interrupt* interrupt) const override {
+        fastlanczos::multiply(matrix_, count, x, y, interrupt);
+    }
+
+private:
+    py::array_t<Value> values_;
+    py::array_t<Integer> columns_, row_start_;
+    fastlanczos::SparseMatrix<Value, Integer> matrix_;
+};

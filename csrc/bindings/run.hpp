@@ -1,0 +1,225 @@
+// A Lanczos run in NumPy's memory, several runs step by step together, and whole runs without Python.
+#pragma once
+
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <exception>
+#include <vector>
+
+#include "arguments.hpp"
+#include "fastlanczos/huge_pages.hpp"
+#include "fastlanczos/step.hpp"
+#include "matvec.hpp"
+
+using fastlanczos::Basis;
+using fastlanczos::Outcome;
+
+inline Basis basis_of(const py::object& rows) {
+    if (rows.is_none()) return Basis::none;
+    return py::isinstance<py::array_t<float>>(rows) ? Basis::float32 : Basis::float64;
+}
+
+// A run and the NumPy arrays that are its memory: the basis (max_steps, dim) in float64 or float32 or None, the
+// candidate (dim), the recent rows (flat), and the vector that is handed out (dim); see Memory in step.hpp.
+class Run {
+public:
+    Run(Index dim, Index max_steps, py::object basis, py::array candidate, py::array recent, py::array vector)
+        : basis_(std::move(basis)),
+          candidate_(std::move(candidate)),
+          recent_(std::move(recent)),
+          vector_(std::move(vector)),
+          lanczos_(dim, max_steps, basis_of(basis_), memory(dim, max_steps)) {}
+
+    bool start(const py::array& v0) {
+        const double* data = vector_data(v0, lanczos_.dim());
+        py::gil_scoped_release release;
+        return lanczos_.start(data);
+    }
+
+    Outcome step(const py::array& z) {
+        const double* data = vector_data(z, lanczos_.dim());
+        py::gil_scoped_release release;
+        return lanczos_.step(data);
+    }
+
+    py::array_t<double> alpha() const {
+        py::array_t<double> values(lanczos_.state().steps);
+        for (Index k = 0; k < values.size(); ++k) values.mutable_at(k) = lanczos_.alpha(k);
+        return values;
+    }
+
+    py::array_t<double> beta() const {
+        py::array_t<double> values(std::max<Index>(lanczos_.state().steps - 1, 0));
+        for (Index k = 0; k < values.size(); ++k) values.mutable_at(k) = lanczos_.beta(k);
+        return values;
+    }
+
+    py::dict state() const {
+        const fastlanczos::State& s = lanczos_.state();
+        py::dict d;
+        d["steps"] = s.steps;
+        d["sweeps"] = s.sweeps;
+        d["exponent"] = s.exponent;
+        d["breakdown"] = s.breakdown;
+        d["scale"] = s.scale;
+        d["max_projection"] = s.max_projection;
+        d["alpha"] = s.alpha;
+        d["beta"] = s.beta;
+        d["h"] = s.h;
+        return d;
+    }
+
+    void restore(const py::dict& d) {
+        fastlanczos::State s;
+        s.steps = d["steps"].cast<Index>();
+        s.sweeps = d["sweeps"].cast<Index>();
+        s.exponent = d["exponent"].cast<int>();
+        s.breakdown = d["breakdown"].cast<bool>();
+        s.scale = d["scale"].cast<double>();
+        s.max_projection = d["max_projection"].cast<double>();
+        s.alpha = d["alpha"].cast<std::vector<double>>();
+        s.beta = d["beta"].cast<std::vector<double>>();
+        s.h = d["h"].cast<std::vector<double>>();
+        lanczos_.restore(std::move(s));
+    }
+
+    const fastlanczos::Lanczos& lanczos() const { return lanczos_; }
+    fastlanczos::Lanczos& lanczos() { return lanczos_; }
+
+private:
+    fastlanczos::Memory memory(Index dim, Index max_steps) {
+        require(dim >= 1 && max_steps >= 1, "dim and max_steps must be at least 1");
+        fastlanczos::Memory memory;
+        const Basis kind = basis_of(basis_);
+        if (kind != Basis::none) {
+            auto rows = basis_.cast<py::array>();
+            const Index itemsize = kind == Basis::float32 ? sizeof(float) : sizeof(double);
+            require((kind == Basis::float32 || py::isinstance<py::array_t<double>>(rows)) && rows.ndim() == 2 &&
+                        rows.shape(0) >= std::min(dim, max_steps) && rows.shape(1) == dim &&
+                        (dim == 1 || rows.strides(1) == itemsize) && rows.strides(0) % itemsize == 0 &&
+                        rows.strides(0) >= dim * itemsize,
+                    "expected a basis of max_steps rows of dim float64 or float32 entries");
+            memory.basis = rows.mutable_data();
+            memory.stride = rows.strides(0) / itemsize;
+            fastlanczos::request_huge_pages(memory.basis, static_cast<std::size_t>(rows.shape(0) * rows.strides(0)));
+        }
+        memory.candidate = writable_data(candidate_, dim);
+        memory.vector = writable_data(vector_, dim);
+        const Index kept = kind == Basis::float64 ? 0 : kind == Basis::float32 ? 2 : 1;
+        memory.recent = writable_data(recent_, kept * dim);
+        return memory;
+    }
+
+    py::object basis_;
+    py::array candidate_, recent_, vector_;
+    fastlanczos::Lanczos lanczos_;
+};
+
+// Runs of one dimension, each of which still takes steps and stands but once in the list.
+inline Index check_runs(const std::vector<Run*>& runs) {
+    require(!runs.empty(), "no run was given");
+    const Index dim = runs[0]->lanczos().dim();
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+        const fastlanczos::Lanczos& lanczos = runs[i]->lanczos();
+        require(lanczos.dim() == dim && !lanczos.finished(), "the runs must be unfinished and of one dimension");
+        require(std::find(runs.begin(), runs.begin() + static_cast<std::ptrdiff_t>(i), runs[i]) ==
+                    runs.begin() + static_cast<std::ptrdiff_t>(i),
+                "a run was given twice");
+    }
+    return dim;
+}
+
+// One step of every run with its row of `products`. Small runs go side by side, one thread each; large ones one after
+// the other, each in all threads. Without the GIL.
+inline void step_all(const std::vector<Run*>& runs, const double* products, fastlanczos::Interrupt* interrupt,
+                     std::vector<Outcome>& outcomes) {
+    const Index count = static_cast<Index>(runs.size()), dim = runs[0]->lanczos().dim();
+    Index entries = 0;
+    for (const Run* run : runs)
+        entries += (run->lanczos().basis() == Basis::none ? 5 : run->lanczos().state().steps + 4) * dim;
+    const bool small = fastlanczos::useful_threads(entries / count) == 1;
+    const auto step = [&](Index i) {
+        const auto at = static_cast<std::size_t>(i);
+        outcomes[at] = runs[at]->lanczos().step(products + i * dim, small ? nullptr : interrupt);
+    };
+    if (small)
+        fastlanczos::parallel_for(fastlanczos::useful_threads(entries), count, step);
+    else
+        for (Index i = 0; i < count; ++i) step(i);
+}
+
+inline std::vector<Outcome> step_together(const std::vector<Run*>& runs, const py::array& products) {
+    const Index dim = check_runs(runs);
+    const double* z = block_data(products, static_cast<Index>(runs.size()), dim);
+    std::vector<Outcome> outcomes(runs.size());
+    py::gil_scoped_release release;
+    step_all(runs, z, nullptr, outcomes);
+    return outcomes;
+}
+
+// Python's signal handlers, run from within a loop that does not hold the GIL. Only the main thread runs any.
+class SignalCheck {
+public:
+    SignalCheck() {
+        const auto threading = py::module_::import("threading");
+        main_ = threading.attr("get_ident")().equal(threading.attr("main_thread")().attr("ident"));
+    }
+
+    // True when a handler has raised.
+    bool operator()() {
+        if (!main_) return false;
+        py::gil_scoped_acquire gil;
+        if (PyErr_CheckSignals() == 0) return false;
+        try {
+            throw py::error_already_set();
+        } catch (...) {
+            raised_ = std::current_exception();
+        }
+        return true;
+    }
+
+    void rethrow() const {
+        if (raised_) std::rethrow_exception(raised_);
+    }
+
+private:
+    bool main_ = false;
+    std::exception_ptr raised_;
+};
+
+// Multiplies and steps until a run ends or fails, `max_steps` are taken, or `seconds` have passed. `products` is memory
+// for A times the runs' vectors. Returns the steps taken and the outcomes of the last one; raises what a signal handler
+// raised.
+inline py::tuple advance(const std::vector<Run*>& runs, const Matvec& A, py::array& products, Index max_steps,
+                         double seconds) {
+    const Index dim = check_runs(runs);
+    require(A.dim() == dim, "the operator and the runs differ in their dimension");
+    const Index count = static_cast<Index>(runs.size());
+    double* z = writable_block_data(products, count, dim);
+    std::vector<const double*> x;
+    std::vector<double*> y;
+    for (Index i = 0; i < count; ++i) {
+        x.push_back(runs[static_cast<std::size_t>(i)]->lanczos().vector());
+        y.push_back(z + i * dim);
+    }
+    std::vector<Outcome> outcomes(runs.size(), Outcome::running);
+    SignalCheck signals;
+    fastlanczos::Interrupt interrupt([&signals] { return signals(); });
+    Index steps = 0;
+    {
+        py::gil_scoped_release release;
+        const auto began = std::chrono::steady_clock::now();
+        const auto unfinished = [](Outcome outcome) { return outcome == Outcome::running; };
+        while (steps < max_steps && std::all_of(outcomes.begin(), outcomes.end(), unfinished) &&
+               (steps == 0 || std::chrono::steady_clock::now() - began < std::chrono::duration<double>(seconds))) {
+            A.multiply(count, x.data(), y.data(), &interrupt);
+            if (!interrupt.requested()) step_all(runs, z, &interrupt, outcomes);
+            if (interrupt.requested()) break;
+            ++steps;
+            interrupt.check();
+        }
+    }
+    signals.rethrow();
+    return py::make_tuple(steps, outcomes);
+}

@@ -1,0 +1,99 @@
+// Products with a matrix in the engine's own threads: dense rows, or compressed sparse rows, in float64 or float32.
+//
+// All arithmetic is in float64 whatever the entries are stored in. Several vectors go through together, so that the
+// matrix is read once for all of them; each product has the same bits as if its vector had come alone, whatever the
+// number of threads.
+#pragma once
+
+#include <algorithm>
+
+#include "pool.hpp"
+#include "tiling.hpp"
+
+namespace fastlanczos {
+
+// n x n entries, `stride` apart from row to row.
+template <class Value>
+struct DenseMatrix {
+    Index n = 0;
+    const Value* values = nullptr;
+    Index stride = 0;
+};
+
+// Row i has values[k] in columns[k] for row_start[i] <= k < row_start[i + 1].
+template <class Value, class Integer>
+struct SparseMatrix {
+    Index n = 0;
+    const Value* values = nullptr;
+    const Integer* columns = nullptr;
+    const Integer* row_start = nullptr;
+};
+
+namespace detail {
+
+constexpr Index kMatrixChunks = 256;
+
+template <class Value>
+inline auto dense_kernel() {
+    if constexpr (sizeof(Value) == sizeof(float))
+        return kernels().dense_float32;
+    else
+        return kernels().dense_float64;
+}
+
+// Rows first .. end - 1 for C vectors. Even and odd entries of a row are summed apart: two chains of additions keep
+// the processor busier than one.
+template <int C, class Value, class Integer>
+inline void sparse_rows(const SparseMatrix<Value, Integer>& A, Index first, Index end, const double* const* x,
+                        double* const* y) {
+    for (Index i = first; i < end; ++i) {
+        double even[C] = {}, odd[C] = {};
+        const auto stop = static_cast<Index>(A.row_start[i + 1]);
+        auto k = static_cast<Index>(A.row_start[i]);
+        for (; k + 1 < stop; k += 2)
+            for (int c = 0; c < C; ++c) {
+                even[c] += static_cast<double>(A.values[k]) * x[c][A.columns[k]];
+                odd[c] += static_cast<double>(A.values[k + 1]) * x[c][A.columns[k + 1]];
+            }
+        if (k < stop)
+            for (int c = 0; c < C; ++c) even[c] += static_cast<double>(A.values[k]) * x[c][A.columns[k]];
+        for (int c = 0; c < C; ++c) y[c][i] = even[c] + odd[c];
+    }
+}
+
+}  // namespace detail
+
+// y_c = A x_c for c = 0 .. count - 1. With an interrupt that has been requested y is not complete.
+template <class Value>
+void multiply(const DenseMatrix<Value>& A, Index count, const double* const* x, double* const* y,
+              Interrupt* interrupt = nullptr) {
+    const Index blocks = (A.n + 3) / 4, chunks = std::min(blocks, detail::kMatrixChunks);
+    const auto rows = [&](Index chunk) {
+        const Index first = chunk * blocks / chunks * 4, end = std::min(A.n, (chunk + 1) * blocks / chunks * 4);
+        detail::dense_kernel<Value>()(A.values, A.stride, first, end, A.n, count, x, y);
+    };
+    parallel_for(useful_threads(A.n * A.n), chunks, rows, interrupt);
+}
+
+template <class Value, class Integer>
+void multiply(const SparseMatrix<Value, Integer>& A, Index count, const double* const* x, double* const* y,
+              Interrupt* interrupt = nullptr) {
+    const auto stored = static_cast<Index>(A.row_start[A.n]);
+    const Index work = stored + A.n, chunks = std::max<Index>(1, std::min(work / 4096, detail::kMatrixChunks));
+    // Chunks of about equally many entries: the rows that begin within an equal share of them.
+    const auto row_of = [&](Index chunk) {
+        if (chunk == chunks) return A.n;
+        const auto share = static_cast<Integer>(static_cast<double>(chunk) / static_cast<double>(chunks) *
+                                                static_cast<double>(stored));
+        return static_cast<Index>(std::lower_bound(A.row_start, A.row_start + A.n, share) - A.row_start);
+    };
+    const auto rows = [&](Index chunk) {
+        const Index first = row_of(chunk), end = row_of(chunk + 1);
+        Index c = 0;
+        for (; c + 4 <= count; c += 4) detail::sparse_rows<4>(A, first, end, x + c, y + c);
+        for (; c < count; ++c) detail::sparse_rows<1>(A, first, end, x + c, y + c);
+    };
+    parallel_for(useful_threads(2 * work), chunks, rows, interrupt);
+}
+
+}  // namespace fastlanczos

@@ -1,0 +1,89 @@
+"""Operators that multiply without Python: matrices in the engine's own threads, and compiled C functions.
+
+A C function is given as a `scipy.LowLevelCallable` with the signature
+
+    int matvec(intptr_t n, const double *x, double *y, void *user_data);
+
+which writes A x (n float64) into y and returns 0, or anything else to stop the run with an error. `void` instead of
+`int`, and no `user_data`, are as well; the first argument may be any integer type of 64 bits. It is called without the
+GIL, from the thread that called fastlanczos, one vector at a time. A Numba `cfunc` of such a signature is taken as it is:
+
+    @numba.cfunc("int32(int64, CPointer(float64), CPointer(float64))")
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from scipy import LowLevelCallable
+
+from fastlanczos import _core
+
+__all__ = ["is_native_function", "matrix_matvec", "native_function"]
+
+_DENSE = {"float64": _core.DenseMatvec64, "float32": _core.DenseMatvec32}
+_SPARSE = {
+    ("float64", "int32"): _core.SparseMatvec64With32,
+    ("float64", "int64"): _core.SparseMatvec64With64,
+    ("float32", "int32"): _core.SparseMatvec32With32,
+    ("float32", "int64"): _core.SparseMatvec32With64,
+}
+
+_INTEGERS = ["long long", "int64_t", "intptr_t", "ssize_t", "ptrdiff_t", "npy_intp", "npy_int64", "Py_ssize_t"]
+if struct.calcsize("l") == 8:
+    _INTEGERS.append("long")
+_SIGNATURE = re.compile(rf"(int|void) ?\(({'|'.join(_INTEGERS)}), ?double ?\*, ?double ?\*(, ?void ?\*)?\)")
+_WANTED = (
+    "want int (intptr_t n, const double *x, double *y, void *user_data): y = A x, returning 0. void for int, and no "
+    "user_data, are as well"
+)
+
+
+def is_native_function(A: Any) -> bool:
+    """Whether A is a `scipy.LowLevelCallable` or a Numba `cfunc`."""
+    return isinstance(A, LowLevelCallable) or _is_numba_cfunc(A)
+
+
+def native_function(A: Any, dim: int) -> _core.Matvec:
+    """Return a compiled function as a native operator; TypeError where its signature is another one."""
+    callable_ = LowLevelCallable(A.ctypes) if _is_numba_cfunc(A) else A
+    spelled = callable_.signature
+    signature = re.sub(r"\s+", " ", spelled.replace("const", "")).replace("( ", "(").replace(" )", ")").strip()
+    match = _SIGNATURE.fullmatch(re.sub(r" ?, ?", ", ", signature))
+    if match is None:
+        raise TypeError(f"the native matvec has the signature {spelled!r}; {_WANTED}")
+    capsule = tuple.__getitem__(callable_, 0)
+    return _core.FunctionMatvec(capsule, dim, match[1] == "int", match[3] is not None)
+
+
+def matrix_matvec(A: Any) -> _core.Matvec:
+    """Return a square NumPy array or scipy sparse matrix of real numbers as a native operator.
+
+    float64 and float32 are used where they lie (rows that are not contiguous, and sparse formats other than CSR, are
+    copied once); other dtypes are widened to float64 once. Products are in float64.
+    """
+    if scipy.sparse.issparse(A):
+        matrix = A.tocsr()
+        values = _real(matrix.data)
+        index = "int64" if "int64" in (matrix.indices.dtype.name, matrix.indptr.dtype.name) else "int32"
+        columns, row_start = (
+            np.ascontiguousarray(x, dtype=index) for x in (matrix.indices, matrix.indptr)
+        )
+        return _SPARSE[values.dtype.name, index](np.ascontiguousarray(values), columns, row_start)
+    values = _real(np.asarray(A))
+    if values.shape[0] > 1 and (values.strides[1] != values.itemsize or values.strides[0] < 0):
+        values = np.ascontiguousarray(values)
+    return _DENSE[values.dtype.name](values)
+
+
+def _real(values: Any) -> Any:
+    name = values.dtype.name
+    return np.asarray(values, dtype=name if name in _DENSE else "float64")  # native byte order either way
+
+
+def _is_numba_cfunc(A: Any) -> bool:
+    return type(A).__module__.split(".")[0] == "numba" and hasattr(A, "ctypes") and hasattr(A, "address")
