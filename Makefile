@@ -21,20 +21,21 @@ lint: $(VENV)/ready
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
 
 # The engine built with a sanitizer, and its tests run with it. The Python interpreter itself is not instrumented: the
-# sanitizer's library is loaded before it, and it says nothing of memory that Python leaves behind.
+# sanitizer's library is loaded before it, and it says nothing of memory that Python leaves behind. NumPy's BLAS is not
+# either, so that the thread sanitizer would take the barriers of its threads for races: it gets one.
 ENGINE_TESTS := $(addprefix tests/test_,step.py gauss.py iteration.py drive.py native.py threads.py)
 sanitize: sanitize-address sanitize-thread
 
-sanitize-address: OPTIONS := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+sanitize-address: OPTIONS := ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 sanitize-address: LIBRARY := libasan.so
 sanitize-address: SANITIZERS := address,undefined
-sanitize-thread: OPTIONS := TSAN_OPTIONS=halt_on_error=1:exitcode=66
+sanitize-thread: OPTIONS := OPENBLAS_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:exitcode=66:die_after_fork=0:allocator_may_return_null=1
 sanitize-thread: LIBRARY := libtsan.so
 sanitize-thread: SANITIZERS := thread
 sanitize-address sanitize-thread: sanitize-%: $(VENV)/ready
 	FASTLANCZOS_SANITIZE=$(SANITIZERS) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib
-	export LD_PRELOAD=$$(g++ -print-file-name=$(LIBRARY)) PYTHONPATH=build/$*/lib $(OPTIONS) && \
-	$(BIN)/python -P -c "from fastlanczos import _core; assert _core.build()['sanitizer'] == '$*', _core.__file__" && \
+	export LD_PRELOAD="$$(g++ -print-file-name=$(LIBRARY)) $$(g++ -print-file-name=libstdc++.so)" PYTHONPATH=build/$*/lib PYTHONSAFEPATH=1 $(OPTIONS) && \
+	$(BIN)/python -c "from fastlanczos import _core; assert _core.build()['sanitizer'] == '$*', _core.__file__" && \
 	$(BIN)/pytest -p no:cacheprovider $(ENGINE_TESTS)
 
 format: $(VENV)/ready

@@ -163,7 +163,7 @@ inline Index gauss_quadrature(Index count, Index m, const double* alpha, const d
     const Index useful = std::max<Index>(1, count * m * m / 50000);  // a group of 8 is worth m^2 / 25 microseconds
     std::atomic<Index> failed{0};
     const auto solve = [&](Index group) {
-        static thread_local QuadratureWorkspace work;
+        QuadratureWorkspace work;
         const Index i = group * kLanes, some = std::min(kLanes, count - i);
         failed += gauss_quadrature(some, m, alpha + i * m, beta + i * (m - 1), nodes + i * m, weights + i * m, work);
     };
