@@ -47,6 +47,8 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/orthogonality.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/storage.py
 	$(BIN)/python benchmarks/quadrature.py
 	$(BIN)/python benchmarks/paper_validation.py
 

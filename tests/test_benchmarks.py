@@ -1,6 +1,7 @@
 """benchmarks/ and examples/: each script runs in its small form, and its claim holds there."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,11 +44,36 @@ def test_the_basis_is_as_orthonormal_as_gram_schmidts_applied_twice(tmp_path):
         assert row["same bits"]
 
 
-def test_step_agrees_with_its_peer(tmp_path):
+def test_step_agrees_with_its_peers(tmp_path):
     run("benchmarks/step.py", "--quick", "--output", tmp_path)
-    (row,) = json.loads((tmp_path / "step.json").read_text())["rows"]
-    assert row["largest difference of Ritz values"] < 1e-12
-    assert row["times faster"] > 0
+    record = json.loads((tmp_path / "step.json").read_text())
+    for row in record["rows"]:
+        assert row["Ritz values differ by"] < 1e-12
+        assert row["x NumPy"] > 0
+    assert len(record["variants"]["rows"]) == 7
+    assert (tmp_path / "step.png").stat().st_size > 1000
+
+
+def test_overhead_measures_runs_with_the_same_bits(tmp_path):
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    run("benchmarks/overhead.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "overhead.json").read_text())
+    assert [row["operator"] for row in record["step"]] == ["Python callable", "LowLevelCallable"]
+    assert all(row["same bits"] for row in record["threads"])
+    assert all(row["worst ms"] < 1000 for row in record["interrupts"])
+
+
+def test_less_storage_loses_nothing(tmp_path):
+    run("benchmarks/storage.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "storage.json").read_text())
+    for row in record["float32"]:
+        assert row["T's eigenvalues"] < 1e-11
+        assert row["|V V' - I|"] < 1e-6
+    assert record["density"][0]["largest gap of the cdf"] < 1e-6
+    assert record["density"][0]["copies of the top node"] > 1
+    few, many = (row["vectors of n at the peak"] for row in record["memory"])
+    assert many < few + 0.1
 
 
 def test_the_papers_validation_holds(tmp_path):

@@ -114,11 +114,12 @@ def test_a_noisy_matvec_sets_off_the_second_correction_and_keeps_the_basis_ortho
 
 
 @pytest.mark.parametrize("name", SPECTRA)
-def test_float32_rows_are_semiorthogonal_and_leave_the_eigenvalues_of_T(name):
+@pytest.mark.parametrize("steps", [60, 200])
+def test_float32_rows_are_semiorthogonal_and_leave_the_eigenvalues_of_T(name, steps):
     d = SPECTRA[name]
     norm = np.abs(d).max() or 1.0
-    r64 = fl.lanczos(lambda v: d * v, 3000, 60, v0=START)
-    r32 = fl.lanczos(lambda v: d * v, 3000, 60, v0=START, basis_dtype="float32")
+    r64 = fl.lanczos(lambda v: d * v, 3000, steps, v0=START)
+    r32 = fl.lanczos(lambda v: d * v, 3000, steps, v0=START, basis_dtype="float32")
     assert r32.basis.dtype == np.float32
     assert orthogonality(r32.basis.astype(float)) < 3e-7
     assert r32.num_steps == r64.num_steps

@@ -14,7 +14,9 @@
 
 // For programs that look for thread pools in a process, such as threadpoolctl.
 FASTLANCZOS_EXPORT int fastlanczos_get_num_threads() { return fastlanczos::num_threads(); }
-FASTLANCZOS_EXPORT void fastlanczos_set_num_threads(int threads) { fastlanczos::thread_limit().store(std::max(threads, 1)); }
+FASTLANCZOS_EXPORT void fastlanczos_set_num_threads(int threads) {
+    fastlanczos::thread_limit().store(std::max(threads, 1));
+}
 
 namespace {
 
@@ -109,6 +111,7 @@ PYBIND11_MODULE(_core, module) {
         .def_property_readonly("breakdown", [](const Run& r) { return r.lanczos().state().breakdown; })
         .def_property_readonly("finished", [](const Run& r) { return r.lanczos().finished(); })
         .def_property_readonly("interrupted", [](const Run& r) { return r.lanczos().interrupted(); })
+        .def_property_readonly("sweep_seconds", [](const Run& r) { return r.lanczos().sweep_seconds(); })
         .def_property_readonly("residual_norm", [](const Run& r) { return r.lanczos().residual_norm(); })
         .def_property_readonly("max_projection", [](const Run& r) { return r.lanczos().max_projection(); });
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "arguments.hpp"
@@ -39,9 +40,19 @@ public:
 
     Outcome step(const py::array& z) {
         const double* data = vector_data(z, lanczos_.dim());
-        py::gil_scoped_release release;
+        std::optional<py::gil_scoped_release> release;
+        if (entries() > kWorthReleasing) release.emplace();
         return lanczos_.step(data);
     }
+
+    // What the next step goes through.
+    Index entries() const {
+        return (lanczos_.basis() == Basis::none ? 5 : lanczos_.state().steps + 4) * lanczos_.dim();
+    }
+
+    // Entries of a step that takes about 100 microseconds. Letting go of the GIL for less costs more than it gives:
+    // each time another Python thread wakes up, and the caches change hands.
+    static constexpr Index kWorthReleasing = 131072;
 
     py::array_t<double> alpha() const {
         py::array_t<double> values(lanczos_.state().steps);
@@ -136,8 +147,7 @@ inline void step_all(const std::vector<Run*>& runs, const double* products, fast
                      std::vector<Outcome>& outcomes) {
     const Index count = static_cast<Index>(runs.size()), dim = runs[0]->lanczos().dim();
     Index entries = 0;
-    for (const Run* run : runs)
-        entries += (run->lanczos().basis() == Basis::none ? 5 : run->lanczos().state().steps + 4) * dim;
+    for (const Run* run : runs) entries += run->entries();
     const bool small = fastlanczos::useful_threads(entries / count) == 1;
     const auto step = [&](Index i) {
         const auto at = static_cast<std::size_t>(i);

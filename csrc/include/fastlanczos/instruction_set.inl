@@ -61,9 +61,7 @@ inline void choose(const Mask& mask, const Lanes& yes, const Lanes& no, Lanes& x
 inline void magnitude(const Lanes& x, Lanes& y) {
     for (Index i = 0; i < kLanes; ++i) y.lane[i] = x.lane[i] < 0 ? -x.lane[i] : x.lane[i];
 }
-inline double sum(const Lanes& x) {
-    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
-}
+inline double sum(const Lanes& x) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])); }
 inline void fill(double value, Pack& x) {
     for (Index i = 0; i < kLanes; ++i) x.lane[i] = value;
 }
@@ -83,8 +81,14 @@ FASTLANCZOS_INLINE void square_root(const Lanes& x, Lanes& y) {
 #define FASTLANCZOS_NAME_OF(isa) #isa
 #define FASTLANCZOS_NAME(isa) FASTLANCZOS_NAME_OF(isa)
 inline Kernels kernels() {
-    return {FASTLANCZOS_NAME(FASTLANCZOS_ISA), &inspect,     &sweep_tile<double>, &sweep_tile<float>,
-            &multiply_dense<double>,           &multiply_dense<float>, &find_blocks,        &ql_sweep};
+    return {FASTLANCZOS_NAME(FASTLANCZOS_ISA),
+            &inspect,
+            &sweep_tile<double>,
+            &sweep_tile<float>,
+            &multiply_dense<double>,
+            &multiply_dense<float>,
+            &find_blocks,
+            &ql_sweep};
 }
 #undef FASTLANCZOS_NAME
 #undef FASTLANCZOS_NAME_OF

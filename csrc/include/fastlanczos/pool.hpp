@@ -12,8 +12,10 @@
 // Each thread begins with a range of its own, the same one in every pass over equally many chunks, so that data stays
 // near the core (and memory bank) that used it last; then it takes over what others have not begun.
 //
-// Only one caller has the pool at a time. A second one (another Python thread with a run of its own, or a
-// parallel_for within a chunk) finds it busy and does its chunks alone.
+// Only one caller has the pool at a time. Another one (a second Python thread with a run of its own) does its chunks
+// alone while there are threads to spare. Otherwise it waits, and callers take turns of some milliseconds: runs that
+// alternate pass by pass would push each other's data out of the caches, and be slower than one after the other. A
+// parallel_for within a chunk is done by the thread that meets it.
 #pragma once
 
 #include <algorithm>
@@ -63,6 +65,24 @@ private:
 
 namespace detail {
 
+inline int default_threads();
+
+}  // namespace detail
+
+inline std::atomic<int>& thread_limit() {
+    static std::atomic<int> limit{0};  // 0: the default
+    return limit;
+}
+
+// How many threads a pass may use, the calling one included.
+inline int num_threads() {
+    const int limit = thread_limit().load(std::memory_order_relaxed);
+    static const int standard = detail::default_threads();
+    return limit > 0 ? limit : standard;
+}
+
+namespace detail {
+
 inline void relax() {
 #if defined(FASTLANCZOS_X86)
     __builtin_ia32_pause();
@@ -101,6 +121,67 @@ inline int default_threads() {
     return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+// Whose turn it is to use the pool.
+class Turns {
+public:
+    // True: the pool is the caller's until end(). False: the caller works alone, until end_alone().
+    bool begin(int threads) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        const std::thread::id me = std::this_thread::get_id();
+        for (;;) {
+            const auto now = Clock::now();
+            const bool over = now > began_ + kTurn, away = now > ended_ + kGap;
+            if (!taken_ && (owner_ == me ? !over || !watched_ : over || away)) {
+                taken_ = true;
+                team_ = threads;
+                if (owner_ != me || over) began_ = now;
+                owner_ = me;
+                pass_began_ = now;
+                return true;
+            }
+            if (team_ + alone_ < num_threads() || (taken_ && now > pass_began_ + kTurn)) {
+                ++alone_;
+                return false;
+            }
+            wait(lock);
+        }
+    }
+
+    void end() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        taken_ = false;
+        ended_ = Clock::now();
+        if (watched_ && ended_ > began_ + kTurn) turn_over_.notify_one();
+    }
+
+    void end_alone() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        --alone_;
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    static constexpr std::chrono::milliseconds kTurn{50};  // and nobody waits for a pass that takes longer
+    static constexpr std::chrono::milliseconds kLook{1};
+    static constexpr std::chrono::microseconds kGap{200};  // an owner that is away for longer has a long product to do
+
+    // One of those who wait looks again every now and then; the others wait for their turn to do so.
+    void wait(std::unique_lock<std::mutex>& lock) {
+        next_.wait(lock, [this] { return !watched_; });
+        watched_ = true;
+        turn_over_.wait_for(lock, kLook);
+        watched_ = false;
+        next_.notify_one();
+    }
+
+    std::mutex mutex_;
+    std::condition_variable next_, turn_over_;
+    bool taken_ = false, watched_ = false;
+    int team_ = 0, alone_ = 0;
+    std::thread::id owner_;
+    Clock::time_point began_, ended_, pass_began_;
+};
+
 class Pool {
 public:
     static constexpr int kMaxThreads = 256;
@@ -125,14 +206,26 @@ public:
     // work(context, chunk) for every chunk, on this thread and up to `threads - 1` others.
     void run(int threads, Index chunks, void (*work)(void*, Index), void* context, Interrupt* interrupt) {
         threads = static_cast<int>(std::min<Index>({threads, chunks, kMaxThreads}));
-        if (threads > 1 && chunks < kMaxChunks && !busy_.exchange(true, std::memory_order_acquire)) {
-            hire(threads - 1);
-            publish(std::min(threads, hired_ + 1), chunks, {work, context, interrupt});
-            const Index mine = labour(0);
-            wait_for(chunks - mine);
-            busy_.store(false, std::memory_order_release);
+        if (threads > 1 && chunks < kMaxChunks && !within_a_chunk()) {
+            if (turns_.begin(threads)) {
+                hire(threads - 1);
+                publish(std::min(threads, hired_ + 1), chunks, {work, context, interrupt});
+                within_a_chunk() = true;
+                const Index mine = labour(0);
+                within_a_chunk() = false;
+                wait_for(chunks - mine);
+                turns_.end();
+                return;
+            }
+            work_alone(chunks, work, context, interrupt);
+            turns_.end_alone();
             return;
         }
+        work_alone(chunks, work, context, interrupt);
+    }
+
+private:
+    static void work_alone(Index chunks, void (*work)(void*, Index), void* context, Interrupt* interrupt) {
         for (Index chunk = 0; chunk < chunks; ++chunk) {
             if (interrupt) {
                 interrupt->check();
@@ -142,7 +235,11 @@ public:
         }
     }
 
-private:
+    static bool& within_a_chunk() {
+        static thread_local bool within = false;
+        return within;
+    }
+
     using Clock = std::chrono::steady_clock;
     // Waking a sleeper takes 5 to 50 microseconds, so it is worth looking out for about as long.
     static constexpr std::chrono::microseconds kPatience{50};
@@ -189,7 +286,9 @@ private:
         }
         pass_.fetch_add(1);  // sequentially consistent, as is the count of sleepers: one of the two sees the other
         if (sleepers_.load() > 0) {
-            { std::lock_guard<std::mutex> lock(mutex_); }
+            {
+                std::lock_guard<std::mutex> lock(mutex_);
+            }
             wake_.notify_all();
         }
     }
@@ -228,6 +327,7 @@ private:
     }
 
     void work_forever(int rank) {
+        within_a_chunk() = true;
         std::uint64_t seen = 0;
         for (;;) {
             seen = next_pass(seen);
@@ -251,7 +351,7 @@ private:
         return pass_.load();
     }
 
-    std::atomic<bool> busy_{false};
+    Turns turns_;
     int hired_ = 0;  // as job_: only the caller that has the pool writes it
     Job job_;
     std::atomic<int> team_{0};
@@ -264,18 +364,6 @@ private:
 };
 
 }  // namespace detail
-
-inline std::atomic<int>& thread_limit() {
-    static std::atomic<int> limit{0};  // 0: the default
-    return limit;
-}
-
-// How many threads a pass may use, the calling one included.
-inline int num_threads() {
-    const int limit = thread_limit().load(std::memory_order_relaxed);
-    static const int standard = detail::default_threads();
-    return limit > 0 ? limit : standard;
-}
 
 // work(chunk) for chunk = 0 .. chunks - 1, in no particular order, on up to `threads` threads; returns when all are
 // done. `work` must not throw. With an interrupt that has been requested, chunks may have been left out.

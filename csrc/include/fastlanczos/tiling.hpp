@@ -14,7 +14,7 @@ namespace fastlanczos {
 // How many threads a pass over so many float64 entries is worth: with fewer entries for each, handing them over takes
 // longer than working through them.
 inline int useful_threads(Index entries) {
-    return static_cast<int>(std::min<Index>(num_threads(), std::max<Index>(1, entries / 16384)));
+    return static_cast<int>(std::min<Index>(num_threads(), std::max<Index>(1, entries / 65536)));
 }
 
 struct Tiling {
