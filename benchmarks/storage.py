@@ -77,7 +77,11 @@ def main():
     peak = memory(200_000, (50, 400))
     peak_columns = ["n", "m", "vectors of n at the peak"]
     table("No basis: memory", peak_columns, peak)
-    tables = {"float32": (narrow_columns, narrow), "density": (density_columns, density), "memory": (peak_columns, peak)}
+    tables = {
+        "float32": (narrow_columns, narrow),
+        "density": (density_columns, density),
+        "memory": (peak_columns, peak),
+    }
     record = {name: [dict(zip(head, row, strict=True)) for row in body] for name, (head, body) in tables.items()}
     write(options.output, "storage", record)
 

@@ -39,7 +39,12 @@ def lanczos(
     ----------
     A : callable, array, sparse matrix, LinearOperator, tensor, LowLevelCallable or object
         The operator: a callable v -> A v (give `dim`); a square NumPy array, scipy sparse matrix or CPU torch tensor
-        (multiplied in float64); or any object with `shape` and `matvec` or `@`. It must be real and symmetric.
+        (multiplied in float64, in the engine's threads, from float64 or float32 storage); a compiled function (give
+        `dim`): a `scipy.LowLevelCallable` of signature `int (intptr_t n, const double *x, double *y, void *user_data)`
+        that writes A x into y and returns 0, or a Numba `cfunc` of one; or any object with `shape` and `matvec` or `@`.
+        It must be real and symmetric.
+
+        Matrices and compiled functions run without Python and without the GIL.
     dim : int, optional
         Length n of the vectors, where A does not tell.
     num_steps : int, optional
@@ -72,6 +77,8 @@ def lanczos(
         For arguments and products of the wrong type, shape or dtype.
     NonFiniteError
         Where a product has NaN or infinite entries.
+    RuntimeError
+        Where a compiled function returns another status than 0.
     BaseException
         Whatever A raises, KeyboardInterrupt included. Every exception out of a run carries the finished steps as
         `partial`, a LanczosResult.

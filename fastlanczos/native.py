@@ -5,8 +5,9 @@ A C function is given as a `scipy.LowLevelCallable` with the signature
     int matvec(intptr_t n, const double *x, double *y, void *user_data);
 
 which writes A x (n float64) into y and returns 0, or anything else to stop the run with an error. `void` instead of
-`int`, and no `user_data`, are as well; the first argument may be any integer type of 64 bits. It is called without the
-GIL, from the thread that called fastlanczos, one vector at a time. A Numba `cfunc` of such a signature is taken as it is:
+`int`, and no `user_data`, are understood as well; the first argument may be any integer type of 64 bits. It is called
+without the GIL, from the thread that called fastlanczos, one vector at a time. A Numba `cfunc` of such a signature is
+taken as it is:
 
     @numba.cfunc("int32(int64, CPointer(float64), CPointer(float64))")
 """
@@ -25,8 +26,8 @@ from fastlanczos import _core
 
 __all__ = ["is_native_function", "matrix_matvec", "native_function"]
 
-_DENSE = {"float64": _core.DenseMatvec64, "float32": _core.DenseMatvec32}
-_SPARSE = {
+_DENSE: dict[str, type[Any]] = {"float64": _core.DenseMatvec64, "float32": _core.DenseMatvec32}
+_SPARSE: dict[tuple[str, str], type[Any]] = {
     ("float64", "int32"): _core.SparseMatvec64With32,
     ("float64", "int64"): _core.SparseMatvec64With64,
     ("float32", "int32"): _core.SparseMatvec32With32,
@@ -70,9 +71,7 @@ def matrix_matvec(A: Any) -> _core.Matvec:
         matrix = A.tocsr()
         values = _real(matrix.data)
         index = "int64" if "int64" in (matrix.indices.dtype.name, matrix.indptr.dtype.name) else "int32"
-        columns, row_start = (
-            np.ascontiguousarray(x, dtype=index) for x in (matrix.indices, matrix.indptr)
-        )
+        columns, row_start = (np.ascontiguousarray(x, dtype=index) for x in (matrix.indices, matrix.indptr))
         return _SPARSE[values.dtype.name, index](np.ascontiguousarray(values), columns, row_start)
     values = _real(np.asarray(A))
     if values.shape[0] > 1 and (values.strides[1] != values.itemsize or values.strides[0] < 0):

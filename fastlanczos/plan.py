@@ -48,7 +48,7 @@ def plan_memory(
 
 
 def _bytes_per_probe(operator: Operator, rows: int, basis_dtype: str | None) -> int:
-    """Basis, candidate, vector, recent rows, and what a product takes: of several at once a block, and its transpose."""
+    # Basis, candidate, vector, recent rows, and what a product takes: of several at once a block, and its transpose.
     basis = 0 if basis_dtype is None else rows * np.dtype(basis_dtype).itemsize
     product = 1 if operator.native is not None else 3 if operator.matmat is not None else 2
     return operator.dim * (basis + 8 * (2 + _RECENT[basis_dtype] + product))
@@ -78,6 +78,6 @@ def _too_large(operator: Operator, rows: int, basis_dtype: str, limit: int) -> s
         options.append(f"num_steps={fitting}")
     options.append('reorthogonalize="none" (no basis; as accurate for a density)')
     return (
-        f"the basis of {rows} vectors of length {operator.dim} needs {readable_bytes(needed)} in {basis_dtype}, working "
-        f"vectors included, and there are {readable_bytes(limit)}. What fits: {'; or '.join(options)}"
+        f"the basis of {rows} vectors of length {operator.dim} needs {readable_bytes(needed)} in {basis_dtype}, "
+        f"working vectors included, and there are {readable_bytes(limit)}. What fits: {'; or '.join(options)}"
     )

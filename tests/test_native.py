@@ -314,15 +314,18 @@ def test_a_run_interrupted_in_the_middle_of_a_step_keeps_its_steps_and_cannot_be
     def stop(*_):
         raise TimeoutError("time is up")
 
+    def run_for_ever(iteration):
+        while True:
+            drive([iteration], operator, bar=tqdm(disable=True))
+            iteration.restart(np.ones(n))
+
     before = signal.signal(signal.SIGALRM, stop)
     try:
         for attempt in range(30):
             iteration = LanczosIteration(n, 60, seed=0, basis_dtype="float32")
             signal.setitimer(signal.ITIMER_REAL, 0.3 + 0.011 * attempt)
             with pytest.raises(TimeoutError) as caught:
-                while True:
-                    drive([iteration], operator, bar=tqdm(disable=True))
-                    iteration.restart(np.ones(n))
+                run_for_ever(iteration)
             if iteration._run.interrupted and iteration.num_steps > 0:  # and not between two steps, or in a product
                 break
     finally:

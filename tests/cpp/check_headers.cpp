@@ -134,6 +134,7 @@ static void interrupt() {
     for (Index i = 0; i < n; ++i) z[i] = static_cast<double>(i % 17) * u[i];
     fastlanczos::Interrupt now([] { return true; });
     std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    now.check();
     check(lanczos.step(z.data(), &now) == fastlanczos::Outcome::interrupted, "outcome of an interrupted step", n, m, 0);
     check(lanczos.finished() && lanczos.interrupted(), "run that goes on after an interrupt", n, m, 0);
     check(lanczos.state().steps == 3, "steps after an interrupt", n, m, static_cast<double>(lanczos.state().steps));

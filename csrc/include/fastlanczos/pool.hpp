@@ -130,11 +130,15 @@ public:
         const std::thread::id me = std::this_thread::get_id();
         for (;;) {
             const auto now = Clock::now();
-            const bool over = now > began_ + kTurn, away = now > ended_ + kGap;
-            if (!taken_ && (owner_ == me ? !over || !watched_ : over || away)) {
+            const std::thread::id nobody;
+            const bool over = now > began_ + kTurn, away = now > ended_ + std::max<Clock::duration>(kGap, longest_);
+            if (!taken_ && (owner_ == me ? !over || !watched_ : over || away || owner_ == nobody)) {
                 taken_ = true;
                 team_ = threads;
-                if (owner_ != me || over) began_ = now;
+                if (owner_ != me || over) {
+                    began_ = now;
+                    longest_ = {};
+                }
                 owner_ = me;
                 pass_began_ = now;
                 return true;
@@ -151,7 +155,16 @@ public:
         std::lock_guard<std::mutex> lock(mutex_);
         taken_ = false;
         ended_ = Clock::now();
+        longest_ = std::max(longest_, ended_ - pass_began_);
         if (watched_ && ended_ > began_ + kTurn) turn_over_.notify_one();
+    }
+
+    // The caller has nothing more to do for now: the turn is somebody else's without a wait.
+    void leave() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (taken_ || owner_ != std::this_thread::get_id()) return;
+        owner_ = std::thread::id();
+        if (watched_) turn_over_.notify_one();
     }
 
     void end_alone() {
@@ -163,7 +176,8 @@ private:
     using Clock = std::chrono::steady_clock;
     static constexpr std::chrono::milliseconds kTurn{50};  // and nobody waits for a pass that takes longer
     static constexpr std::chrono::milliseconds kLook{1};
-    static constexpr std::chrono::microseconds kGap{200};  // an owner that is away for longer has a long product to do
+    // An owner that is away for longer, and for longer than its passes take, has a long product to do.
+    static constexpr std::chrono::microseconds kGap{200};
 
     // One of those who wait looks again every now and then; the others wait for their turn to do so.
     void wait(std::unique_lock<std::mutex>& lock) {
@@ -180,6 +194,7 @@ private:
     int team_ = 0, alone_ = 0;
     std::thread::id owner_;
     Clock::time_point began_, ended_, pass_began_;
+    Clock::duration longest_{};
 };
 
 class Pool {
@@ -223,6 +238,8 @@ public:
         }
         work_alone(chunks, work, context, interrupt);
     }
+
+    void leave() { turns_.leave(); }
 
 private:
     static void work_alone(Index chunks, void (*work)(void*, Index), void* context, Interrupt* interrupt) {
@@ -372,5 +389,8 @@ void parallel_for(int threads, Index chunks, const Work& work, Interrupt* interr
     const auto call = [](void* context, Index chunk) { (*static_cast<const Work*>(context))(chunk); };
     detail::Pool::shared().run(threads, chunks, call, const_cast<void*>(static_cast<const void*>(&work)), interrupt);
 }
+
+// Says that the calling thread does not go on soon, so that others need not wait for it.
+inline void leave_pool() { detail::Pool::shared().leave(); }
 
 }  // namespace fastlanczos

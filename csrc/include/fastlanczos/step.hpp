@@ -119,6 +119,7 @@ public:
         }
         if (interrupted_) return Outcome::interrupted;
         normalize();
+        if (finished()) leave_pool();
         if (state_.breakdown) return Outcome::breakdown;
         return finished() ? Outcome::complete : Outcome::running;
     }
@@ -164,8 +165,9 @@ private:
     // What a product's own rounding leaves of an invariant space, relative to |T|: up to 20 eps were measured for dense
     // matrices of 2,000 rows with few distinct eigenvalues.
     static constexpr double kRoundingLevel = 32.0 * kEpsilon;
-    // |h|^2 beyond which float32 rows call for another correction: the error that is left in T grows with it (on Strakos'
-    // spectrum, 200 steps, 2e-11 of the norm for 1e-4, 9e-14 for 1e-6), and so does the number of sweeps that it saves.
+    // |h|^2 beyond which float32 rows call for another correction: the error that is left in T grows with it (on
+    // Strakos' spectrum, 200 steps, 2e-11 of the norm for 1e-4, 9e-14 for 1e-6), and so does the number of sweeps that
+    // it saves.
     static constexpr double kUnsafeFloat32 = 1e-6;
     static constexpr int kMaxCorrections = 3;
 
