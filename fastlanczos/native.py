@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ from fastlanczos import _core
 
 __all__ = ["is_native_function", "matrix_matvec", "native_function"]
 
-_DENSE: dict[str, type[Any]] = {"float64": _core.DenseMatvec64, "float32": _core.DenseMatvec32}
-_SPARSE: dict[tuple[str, str], type[Any]] = {
+_DENSE: dict[str, Callable[..., _core.Matvec]] = {"float64": _core.DenseMatvec64, "float32": _core.DenseMatvec32}
+_SPARSE: dict[tuple[str, str], Callable[..., _core.Matvec]] = {
     ("float64", "int32"): _core.SparseMatvec64With32,
     ("float64", "int64"): _core.SparseMatvec64With64,
     ("float32", "int32"): _core.SparseMatvec32With32,

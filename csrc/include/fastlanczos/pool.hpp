@@ -12,10 +12,7 @@
 // Each thread begins with a range of its own, the same one in every pass over equally many chunks, so that data stays
 // near the core (and memory bank) that used it last; then it takes over what others have not begun.
 //
-// Only one caller has the pool at a time. Another one (a second Python thread with a run of its own) does its chunks
-// alone while there are threads to spare. Otherwise it waits, and callers take turns of some milliseconds: runs that
-// alternate pass by pass would push each other's data out of the caches, and be slower than one after the other. A
-// parallel_for within a chunk is done by the thread that meets it.
+// Callers take turns (turns.hpp); a parallel_for within a chunk is done by the thread that meets it.
 #pragma once
 
 #include <algorithm>
@@ -23,63 +20,21 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <cstdlib>
-#include <functional>
 #include <mutex>
 #include <system_error>
 #include <thread>
 
+#include "interrupt.hpp"
 #include "kernels.hpp"
+#include "num_threads.hpp"
+#include "turns.hpp"
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
 #if !defined(_WIN32)
 #include <pthread.h>
 #include <signal.h>
 #endif
 
 namespace fastlanczos {
-
-// Lets a long pass be given up. `poll` is called by the thread that called the engine, every few milliseconds at most;
-// when it returns true, chunks that have not begun are passed over and the step ends as `interrupted`.
-class Interrupt {
-public:
-    explicit Interrupt(std::function<bool()> poll) : poll_(std::move(poll)) {}
-
-    bool requested() const { return requested_.load(std::memory_order_relaxed); }
-
-    void check() {
-        const auto now = Clock::now();
-        if (now - last_ < std::chrono::milliseconds(40)) return;
-        last_ = now;
-        if (poll_()) requested_.store(true, std::memory_order_relaxed);
-    }
-
-private:
-    using Clock = std::chrono::steady_clock;
-    std::function<bool()> poll_;
-    Clock::time_point last_ = Clock::now();
-    std::atomic<bool> requested_{false};
-};
-
-namespace detail {
-
-inline int default_threads();
-
-}  // namespace detail
-
-inline std::atomic<int>& thread_limit() {
-    static std::atomic<int> limit{0};  // 0: the default
-    return limit;
-}
-
-// How many threads a pass may use, the calling one included.
-inline int num_threads() {
-    const int limit = thread_limit().load(std::memory_order_relaxed);
-    static const int standard = detail::default_threads();
-    return limit > 0 ? limit : standard;
-}
 
 namespace detail {
 
@@ -107,95 +62,6 @@ struct SignalsBlocked {
     sigset_t before;
 };
 #endif
-
-// As many as the process may run on; OMP_NUM_THREADS asks for fewer or more, as everywhere.
-inline int default_threads() {
-    if (const char* asked = std::getenv("OMP_NUM_THREADS")) {
-        const long threads = std::strtol(asked, nullptr, 10);
-        if (threads >= 1 && threads <= 4096) return static_cast<int>(threads);
-    }
-#if defined(__linux__)
-    cpu_set_t cores;
-    if (sched_getaffinity(0, sizeof cores, &cores) == 0) return std::max(1, CPU_COUNT(&cores));
-#endif
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-// Whose turn it is to use the pool.
-class Turns {
-public:
-    // True: the pool is the caller's until end(). False: the caller works alone, until end_alone().
-    bool begin(int threads) {
-        std::unique_lock<std::mutex> lock(mutex_);
-        const std::thread::id me = std::this_thread::get_id();
-        for (;;) {
-            const auto now = Clock::now();
-            const std::thread::id nobody;
-            const bool over = now > began_ + kTurn, away = now > ended_ + std::max<Clock::duration>(kGap, longest_);
-            if (!taken_ && (owner_ == me ? !over || !watched_ : over || away || owner_ == nobody)) {
-                taken_ = true;
-                team_ = threads;
-                if (owner_ != me || over) {
-                    began_ = now;
-                    longest_ = {};
-                }
-                owner_ = me;
-                pass_began_ = now;
-                return true;
-            }
-            if (team_ + alone_ < num_threads() || (taken_ && now > pass_began_ + kTurn)) {
-                ++alone_;
-                return false;
-            }
-            wait(lock);
-        }
-    }
-
-    void end() {
-        std::lock_guard<std::mutex> lock(mutex_);
-        taken_ = false;
-        ended_ = Clock::now();
-        longest_ = std::max(longest_, ended_ - pass_began_);
-        if (watched_ && ended_ > began_ + kTurn) turn_over_.notify_one();
-    }
-
-    // The caller has nothing more to do for now: the turn is somebody else's without a wait.
-    void leave() {
-        std::lock_guard<std::mutex> lock(mutex_);
-        if (taken_ || owner_ != std::this_thread::get_id()) return;
-        owner_ = std::thread::id();
-        if (watched_) turn_over_.notify_one();
-    }
-
-    void end_alone() {
-        std::lock_guard<std::mutex> lock(mutex_);
-        --alone_;
-    }
-
-private:
-    using Clock = std::chrono::steady_clock;
-    static constexpr std::chrono::milliseconds kTurn{50};  // and nobody waits for a pass that takes longer
-    static constexpr std::chrono::milliseconds kLook{1};
-    // An owner that is away for longer, and for longer than its passes take, has a long product to do.
-    static constexpr std::chrono::microseconds kGap{200};
-
-    // One of those who wait looks again every now and then; the others wait for their turn to do so.
-    void wait(std::unique_lock<std::mutex>& lock) {
-        next_.wait(lock, [this] { return !watched_; });
-        watched_ = true;
-        turn_over_.wait_for(lock, kLook);
-        watched_ = false;
-        next_.notify_one();
-    }
-
-    std::mutex mutex_;
-    std::condition_variable next_, turn_over_;
-    bool taken_ = false, watched_ = false;
-    int team_ = 0, alone_ = 0;
-    std::thread::id owner_;
-    Clock::time_point began_, ended_, pass_began_;
-    Clock::duration longest_{};
-};
 
 class Pool {
 public:
