@@ -114,6 +114,7 @@ def interrupts(repeats, n):
     """Return rows of milliseconds from a signal to the exception, in native runs with steps of about `n` entries."""
     operator = scipy.sparse.diags_array(np.linspace(0, 1, n)).tocsr()
     sent = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with Ctrl-C ignored
 
     def interrupt(after):
         time.sleep(after)
