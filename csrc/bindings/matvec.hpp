@@ -84,11 +84,29 @@ private:
     bool returns_status_, takes_data_;
 };
 
+// A matrix of the engine's, in memory that a derived class keeps alive.
+template <class Matrix>
+class MatrixMatvec : public Matvec {
+public:
+    using Matvec::Matvec;
+    using Matvec::multiply;
+    void multiply(Index count, const double* const* x, double* const* y,
+                  fastlanczos::Interrupt* interrupt) const override {
+        fastlanczos::multiply(matrix_, count, x, y, interrupt);
+    }
+
+protected:
+    Matrix matrix_;
+};
+
 // A (n, n) float64 or float32 array with contiguous rows, which is kept and not copied.
 template <class Value>
-class DenseMatvec : public Matvec {
+class DenseMatvec : public MatrixMatvec<fastlanczos::DenseMatrix<Value>> {
+    using Base = MatrixMatvec<fastlanczos::DenseMatrix<Value>>;
+    using Base::dim, Base::matrix_;
+
 public:
-    explicit DenseMatvec(py::array_t<Value> values) : Matvec(values.shape(0)), values_(std::move(values)) {
+    explicit DenseMatvec(py::array_t<Value> values) : Base(values.shape(0)), values_(std::move(values)) {
         const Index size = sizeof(Value);
         require(values_.ndim() == 2 && values_.shape(1) == dim() && (dim() == 1 || values_.strides(1) == size) &&
                     values_.strides(0) % size == 0,
@@ -98,23 +116,19 @@ public:
 
     Index nbytes() const override { return dim() * dim() * Index{sizeof(Value)}; }
 
-    using Matvec::multiply;
-    void multiply(Index count, const double* const* x, double* const* y,
-                  fastlanczos::Interrupt* interrupt) const override {
-        fastlanczos::multiply(matrix_, count, x, y, interrupt);
-    }
-
 private:
     py::array_t<Value> values_;
-    fastlanczos::DenseMatrix<Value> matrix_;
 };
 
 // Compressed sparse rows in three contiguous arrays, which are kept and not copied. Indices out of range are refused.
 template <class Value, class Integer>
-class SparseMatvec : public Matvec {
+class SparseMatvec : public MatrixMatvec<fastlanczos::SparseMatrix<Value, Integer>> {
+    using Base = MatrixMatvec<fastlanczos::SparseMatrix<Value, Integer>>;
+    using Base::dim, Base::matrix_;
+
 public:
     SparseMatvec(py::array_t<Value> values, py::array_t<Integer> columns, py::array_t<Integer> row_start)
-        : Matvec(row_start.size() - 1),
+        : Base(row_start.size() - 1),
           values_(std::move(values)),
           columns_(std::move(columns)),
           row_start_(std::move(row_start)) {
@@ -142,14 +156,7 @@ public:
         return static_cast<Index>(matrix_.row_start[dim()]) * Index{sizeof(Value) + sizeof(Integer)};
     }
 
-    using Matvec::multiply;
-    void multiply(Index count, const double* const* x, double* const* y,
-                  fastlanczos::Interrupt* interrupt) const override {
-        fastlanczos::multiply(matrix_, count, x, y, interrupt);
-    }
-
 private:
     py::array_t<Value> values_;
     py::array_t<Integer> columns_, row_start_;
-    fastlanczos::SparseMatrix<Value, Integer> matrix_;
 };
