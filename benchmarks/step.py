@@ -19,11 +19,17 @@ import fastlanczos as fl
 SOLVERS = ("fastlanczos", "NumPy CGS2", "torch CGS2")
 
 
-def in_turns(calls, repeats):
-    """Return {name: times} of calls that take turns; what they return is dropped at once."""
+def in_turns(calls, repeats, fresh=0):
+    """Return {name: times} of calls that take turns; what they return is dropped at once.
+
+    Before each, memory for so many float64 entries is touched and freed. A virtual machine's host takes back what has
+    been free for seconds, and getting it again (up to 2 s a gigabyte where this was written, 0.04 otherwise) would be
+    charged to whoever comes after the slowest.
+    """
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
+            np.empty(fresh).fill(1.0)
             began = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - began)
@@ -33,11 +39,6 @@ def in_turns(calls, repeats):
 def ratio(times, slow, fast):
     """Return the median over the turns of how many times faster `fast` was than `slow`."""
     return statistics.median(s / f for s, f in zip(times[slow], times[fast], strict=True))
-
-
-def warm(n, num_steps):
-    """Touch as much memory as a basis takes: the first touch of memory is slow, and no solver's fault."""
-    return read_seconds(np.ones((num_steps, n)))
 
 
 def scaling(n, num_steps, repeats):
@@ -53,15 +54,15 @@ def scaling(n, num_steps, repeats):
     def theirs():
         rules["theirs"] = cgs2(lambda v: d * v, v0, num_steps)[:2]
 
-    reads = [warm(n, num_steps)]
+    reads = [read_seconds(np.ones((num_steps, n)))]
     calls = {
         "fastlanczos": ours,
         "NumPy CGS2": theirs,
     }
     if n * num_steps <= 10**8:  # the larger ones take minutes
         calls["torch CGS2"] = lambda: cgs2_torch(lambda v: D * v, V0, num_steps)
-    times = in_turns(calls, repeats)
-    reads.append(warm(n, num_steps))
+    times = in_turns(calls, repeats, fresh=n * num_steps)
+    reads.append(read_seconds(np.ones((num_steps, n))))
     one, other = (fl.quadrature(*rule)[0] for rule in rules.values())
     difference = np.abs(one - other).max() / np.abs(d).max()
     ours = statistics.median(times["fastlanczos"])
@@ -94,7 +95,7 @@ def variants(n, num_steps, repeats):
     def run(operator, **options):
         return lambda: fl.lanczos(operator, n, num_steps, **{"v0": v0} | options)
 
-    reads = [warm(n, num_steps)]
+    reads = [read_seconds(np.ones((num_steps, n)))]
     calls = {
         "diagonal in NumPy": run(lambda v: d * v),
         "diagonal in torch": run(lambda v: D * v, v0=V0),
@@ -104,8 +105,8 @@ def variants(n, num_steps, repeats):
         "none, NumPy": lambda: three_terms(lambda v: d * v, v0, num_steps),
         "none, 4 m steps": lambda: fl.lanczos(lambda v: d * v, n, 4 * num_steps, v0=v0, reorthogonalize="none"),
     }
-    times = in_turns(calls, repeats)
-    reads.append(warm(n, num_steps))
+    times = in_turns(calls, repeats, fresh=n * num_steps)
+    reads.append(read_seconds(np.ones((num_steps, n))))
     products = {
         "diagonal in NumPy": lambda: d * v0,
         "diagonal in torch": lambda: D * V0,
