@@ -11,7 +11,7 @@ import time
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from peers import cgs2, cgs2_torch, read_seconds, three_terms
+from peers import cgs2, cgs2_torch, read_seconds, three_terms, touch_memory
 from report import parse, table, write
 
 import fastlanczos as fl
@@ -19,17 +19,12 @@ import fastlanczos as fl
 SOLVERS = ("fastlanczos", "NumPy CGS2", "torch CGS2")
 
 
-def in_turns(calls, repeats, fresh=0):
-    """Return {name: times} of calls that take turns; what they return is dropped at once.
-
-    Before each, memory for so many float64 entries is touched and freed. A virtual machine's host takes back what has
-    been free for seconds, and getting it again (up to 2 s a gigabyte where this was written, 0.04 otherwise) would be
-    charged to whoever comes after the slowest.
-    """
+def in_turns(calls, repeats, entries=0):
+    """Return {name: times} of calls that take turns, each with so much memory warm; their results are dropped."""
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            np.empty(fresh).fill(1.0)
+            touch_memory(entries)
             began = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - began)
@@ -61,7 +56,7 @@ def scaling(n, num_steps, repeats):
     }
     if n * num_steps <= 10**8:  # the larger ones take minutes
         calls["torch CGS2"] = lambda: cgs2_torch(lambda v: D * v, V0, num_steps)
-    times = in_turns(calls, repeats, fresh=n * num_steps)
+    times = in_turns(calls, repeats, entries=n * num_steps)
     reads.append(read_seconds(np.ones((num_steps, n))))
     one, other = (fl.quadrature(*rule)[0] for rule in rules.values())
     difference = np.abs(one - other).max() / np.abs(d).max()
@@ -105,7 +100,7 @@ def variants(n, num_steps, repeats):
         "none, NumPy": lambda: three_terms(lambda v: d * v, v0, num_steps),
         "none, 4 m steps": lambda: fl.lanczos(lambda v: d * v, n, 4 * num_steps, v0=v0, reorthogonalize="none"),
     }
-    times = in_turns(calls, repeats, fresh=n * num_steps)
+    times = in_turns(calls, repeats, entries=n * num_steps)
     reads.append(read_seconds(np.ones((num_steps, n))))
     products = {
         "diagonal in NumPy": lambda: d * v0,
