@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard csrc/bindings/*) $(wildcard csrc/include/fastlanczos/*)
-CXX_SOURCES := $(wildcard csrc/bindings/*.cpp csrc/include/fastlanczos/* tests/cpp/*.cpp examples/cpp/*.cpp)
+SOURCES := setup.py pyproject.toml $(wildcard csrc/bindings/*) $(wildcard csrc/include/fastlanczos/*.* csrc/include/fastlanczos/cuda/*)
+CXX_SOURCES := $(wildcard $(addprefix csrc/,bindings/* include/fastlanczos/*.* include/fastlanczos/cuda/*) tests/cpp/*.cpp tests/cuda_emulation/*.[ch]* examples/cpp/*.cpp)
 
 .PHONY: demo test lint sanitize sanitize-address sanitize-thread format bench clean
 
@@ -33,7 +33,7 @@ sanitize-thread: OPTIONS := OPENBLAS_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:
 sanitize-thread: LIBRARY := libtsan.so
 sanitize-thread: SANITIZERS := thread
 sanitize-address sanitize-thread: sanitize-%: $(VENV)/ready
-	FASTLANCZOS_SANITIZE=$(SANITIZERS) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib
+	FASTLANCZOS_CUDA=0 FASTLANCZOS_SANITIZE=$(SANITIZERS) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib
 	export LD_PRELOAD="$$(g++ -print-file-name=$(LIBRARY)) $$(g++ -print-file-name=libstdc++.so)" PYTHONPATH=build/$*/lib PYTHONSAFEPATH=1 $(OPTIONS) && \
 	$(BIN)/python -c "from fastlanczos import _core; assert _core.build()['sanitizer'] == '$*', _core.__file__" && \
 	$(BIN)/pytest -p no:cacheprovider $(ENGINE_TESTS)

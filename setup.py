@@ -1,13 +1,16 @@
 """The compiled extension; everything else about the package is in pyproject.toml."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
+import pybind11
 from pybind11.setup_helpers import Pybind11Extension, build_ext
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.errors import CompileError, LinkError, PlatformError
 
-HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in (".hpp", ".inl"))
+HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in (".hpp", ".inl", ".cuh"))
 
 NO_COMPILER = """
 fastlanczos compiles a C++17 extension, and that failed (the compiler's own message, if it has one, stands above).
@@ -20,6 +23,29 @@ Install a C++ compiler and run the same command again:
 """
 
 
+NVCC_FAILED = """
+nvcc could not compile fastlanczos' CUDA engine (its own message stands above). FASTLANCZOS_CUDA=0 in the environment
+installs without it. nvcc may also be too old, or want an older C++ compiler: NVCC_PREPEND_FLAGS="-ccbin g++-12".
+"""
+
+# Machine code for A100 and H100/H200, and PTX that the driver compiles for whatever is newer.
+ARCHITECTURES = ("arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]")
+
+
+def find_nvcc():
+    """Return nvcc's path, or None where FASTLANCZOS_CUDA=0 forbids it or there is none."""
+    wanted = os.environ.get("FASTLANCZOS_CUDA", "")
+    if wanted not in ("", "0", "1"):
+        raise SystemExit(f"FASTLANCZOS_CUDA must be 0 (without) or 1 (demanded), got {wanted!r}")
+    if wanted == "0":
+        return None
+    toolkits = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ] + ["/usr/local/cuda"]
+    nvcc = shutil.which("nvcc") or next(filter(None, (shutil.which("nvcc", path=f"{t}/bin") for t in toolkits)), None)
+    if nvcc is None and wanted == "1":
+        raise SystemExit("FASTLANCZOS_CUDA=1 demands nvcc, and there is none in PATH, CUDA_HOME or /usr/local/cuda")
+    return nvcc
+
+
 class BuildCore(build_ext):
     """Compile with the flags that the compiler understands, and say what to install where there is none.
 
@@ -27,8 +53,28 @@ class BuildCore(build_ext):
     sanitize`.
     """
 
+    def build_extension(self, extension):
+        if not extension.name.endswith("_cuda"):
+            super().build_extension(extension)
+            return
+        target = Path(self.get_ext_fullpath(extension.name))
+        depends = [Path(p) for p in (*extension.sources, *extension.depends)]
+        if not self.force and target.exists() and target.stat().st_mtime > max(p.stat().st_mtime for p in depends):
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        command = [find_nvcc(), "-O3", "-std=c++17", "-shared", "--cudart", "static", "--threads", "2"]
+        command += [f"-gencode={architecture}" for architecture in ARCHITECTURES]
+        command += ["-Xcompiler", "-fPIC,-fvisibility=hidden"] if os.name == "posix" else []
+        command += [f"-I{folder}" for folder in (*extension.include_dirs, *self.include_dirs)]
+        try:
+            subprocess.run([*command, *extension.sources, "-o", str(target)], check=True)
+        except (subprocess.CalledProcessError, OSError) as error:
+            raise SystemExit(f"{error}\n{NVCC_FAILED}") from error
+
     def build_extensions(self):
         for extension in self.extensions:
+            if extension.name.endswith("_cuda"):
+                continue
             if self.compiler.compiler_type == "msvc":
                 extension.extra_compile_args += ["/O2"]
                 continue
@@ -48,15 +94,23 @@ class BuildCore(build_ext):
             raise SystemExit(f"{error}\n{NO_COMPILER}") from error
 
 
-setup(
-    ext_modules=[
-        Pybind11Extension(
-            "fastlanczos._core",
-            ["csrc/bindings/core.cpp"],
-            include_dirs=["csrc/include"],
+extensions = [
+    Pybind11Extension(
+        "fastlanczos._core",
+        ["csrc/bindings/core.cpp"],
+        include_dirs=["csrc/include"],
+        depends=HEADERS,
+        cxx_std=17,
+    )
+]
+if find_nvcc():
+    extensions.append(
+        Extension(
+            "fastlanczos._cuda",
+            ["csrc/bindings/cuda.cu"],
+            include_dirs=["csrc/include", pybind11.get_include()],
             depends=HEADERS,
-            cxx_std=17,
         )
-    ],
-    cmdclass={"build_ext": BuildCore},
-)
+    )
+
+setup(ext_modules=extensions, cmdclass={"build_ext": BuildCore})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastlanczos import _core
+from fastlanczos.device import cuda_report
 from fastlanczos.memory import available_memory
 from fastlanczos.threads import get_num_threads
 
@@ -52,7 +53,7 @@ def config() -> dict[str, dict[str, Any]]:
             "cores": os.cpu_count(),
             "threads": get_num_threads(),
             "available memory": f"{available_memory() / 2**30:.1f} GiB",
-            "cuda": "no CUDA engine in this version",
+            "cuda": cuda_report(),
         },
         "python": {"version": platform.python_version(), "system": platform.platform(), **versions},
     }

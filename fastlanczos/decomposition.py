@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from fastlanczos.drive import drive
@@ -110,7 +109,7 @@ def lanczos(
         steps,
         v0=v0,
         seed=seed,
-        like=operator.kind.argument(np.empty(0)),
+        like=operator.kind,
         reorthogonalize=reorthogonalize,
         basis_dtype=basis_dtype,
     )

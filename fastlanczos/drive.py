@@ -50,7 +50,7 @@ def drive(
 
 def _step(active: Sequence[LanczosIteration], operator: Operator) -> int:
     if len(active) > 1 and operator.matmat is not None:
-        step_together(active, operator.matmat(operator.kind.argument(vectors_together(active))))
+        step_together(active, operator.matmat(vectors_together(active)))
     else:
         assert operator.matvec is not None
         for it in active:

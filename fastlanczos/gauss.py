@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastlanczos import _core
-from fastlanczos.arrays import Float64
+from fastlanczos.arrays import Float64, on_device
+from fastlanczos.device import device_quadrature
 
 __all__ = ["quadrature", "spectral_norm"]
 
@@ -22,7 +23,8 @@ def quadrature(alpha: Any, beta: Any) -> tuple[Float64, Float64]:
     Parameters
     ----------
     alpha : array_like, shape (..., m), float64
-        Diagonals; leading dimensions are a batch.
+        Diagonals; leading dimensions are a batch. Arrays on a GPU (both) are solved there, one thread a matrix, and
+        the result is there.
     beta : array_like, shape (..., m - 1), float64
         Off-diagonals. Signs do not matter; zeros split the matrix.
 
@@ -51,6 +53,8 @@ def quadrature(alpha: Any, beta: Any) -> tuple[Float64, Float64]:
     >>> nodes.round(4).tolist(), weights.round(4).tolist()
     ([-0.5774, 0.5774], [0.5, 0.5])
     """
+    if on_device(alpha):
+        return device_quadrature(alpha, beta)
     a, b = _real("alpha", alpha), _real("beta", beta)
     if a.ndim == 0 or a.shape[-1] == 0:
         raise ValueError(f"alpha must have shape (..., m) with m >= 1, got {a.shape}")

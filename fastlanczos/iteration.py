@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 
 from fastlanczos import _core
-from fastlanczos.arrays import (
-    Float64,
-    Kind,
-    aligned_rows,
-    as_float64,
-    dtype_name,
-    kind_like,
-    precision_of,
-)
+from fastlanczos.arrays import Float64, precision_of
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.gauss import spectral_norm
+from fastlanczos.host import HostRun
+from fastlanczos.kinds import Kind, kind_like
 from fastlanczos.memory import readable_bytes
 from fastlanczos.operators import as_dimension, start_vector
 from fastlanczos.probes import probe, seed_sequence
@@ -27,7 +21,6 @@ from fastlanczos.result import LanczosResult
 __all__ = ["LanczosIteration", "run_natively", "step_together", "vectors_together"]
 
 _STATE_VERSION = 1
-_RECENT_ROWS = {"float64": 0, "float32": 2, None: 1}  # rows kept in float64 beside the basis, see step.hpp
 
 
 class LanczosIteration:
@@ -40,11 +33,14 @@ class LanczosIteration:
     max_steps : int
         The most steps m to take. With a basis, min(m, n) rows of n entries are reserved.
     v0 : array_like, shape (n,), optional
-        Start vector, normalised here. A torch tensor makes `vector` a tensor of its dtype.
+        Start vector, normalised here. A torch tensor makes `vector` a tensor of its dtype, an array on a GPU makes
+        the run one there.
     seed : int, SeedSequence, Generator or None
         Draws the start vector where v0 is not given. The same seed gives the same bits.
     like : array, optional
-        An array of the kind that `vector` is to be (NumPy or torch), where v0 does not say.
+        An array of the kind that `vector` is to be (NumPy, torch, CuPy, JAX or Numba), where v0 does not say. On a
+        GPU the run is there as well: steps are launched on the framework's current stream and not waited for, and
+        whatever reads numbers back (`alpha`, `num_steps`, `result()`) waits.
     reorthogonalize : {"full", "none"}
         Keep the basis and orthogonalize against all of it, or run the three-term recurrence in constant memory: the
         spectral measure of v0 comes out as well, but eigenvalues that converge appear several times.
@@ -114,19 +110,18 @@ class LanczosIteration:
     def _reserve(self, kind: Kind) -> None:
         self._kind = kind
         storage = self.basis_dtype if self.reorthogonalize == "full" else None
-        rows = min(self.max_steps, self.dim)
         try:
-            self._basis = None if storage is None else aligned_rows(rows, self.dim, storage)
-            self._candidate = aligned_rows(1, self.dim, "float64")[0]
-            self._vector = aligned_rows(1, self.dim, "float64")[0]
-            self._recent = aligned_rows(1, _RECENT_ROWS[storage] * self.dim, "float64")[0]
-        except MemoryError:
+            self._run = kind.new_run(self.dim, self.max_steps, storage)
+        except Exception as error:
+            # torch and JAX have exceptions of their own for a GPU's memory.
+            if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+                raise
+            rows = min(self.max_steps, self.dim)
             size = readable_bytes(rows * self.dim * np.dtype(self.basis_dtype).itemsize)
             raise MemoryError(
                 f"the basis of {rows} vectors of length {self.dim} needs {size} in {self.basis_dtype}. "
                 'Smaller: basis_dtype="float32" (half of float64), fewer steps, or reorthogonalize="none" (no basis)'
-            ) from None
-        self._run = _core.Run(self.dim, self.max_steps, self._basis, self._candidate, self._recent, self._vector)
+            ) from error
         self._precision = precision_of("float64")
 
     def restart(self, v0: Any) -> None:
@@ -139,37 +134,37 @@ class LanczosIteration:
     @property
     def vector(self) -> Any:
         """The unit vector to multiply, shape (n,)."""
-        return self._kind.argument(self._vector)
+        return self._kind.argument(self._run.vector)
 
     @property
     def num_steps(self) -> int:
         """Finished steps k."""
-        return int(self._run.steps)
+        return self._run.steps
 
     @property
     def alpha(self) -> Float64:
         """Diagonal of T, shape (k,)."""
-        return self._run.alpha  # type: ignore[no-any-return]
+        return self._run.alpha
 
     @property
     def beta(self) -> Float64:
         """Off-diagonal of T, shape (k - 1,)."""
-        return self._run.beta  # type: ignore[no-any-return]
+        return self._run.beta
 
     @property
     def residual_norm(self) -> float:
         """Norm of what A leaves outside the Krylov space after k steps."""
-        return float(self._run.residual_norm)
+        return self._run.residual_norm
 
     @property
     def finished(self) -> bool:
         """Whether the run is over: all steps taken, or an invariant subspace found."""
-        return bool(self._run.finished)
+        return self._run.finished
 
     @property
     def breakdown(self) -> bool:
         """Whether the run ended before `max_steps`, at an invariant subspace."""
-        return bool(self._run.breakdown) and self.num_steps < self.max_steps
+        return self._run.breakdown and self.num_steps < self.max_steps
 
     @property
     def asymmetry(self) -> float:
@@ -177,7 +172,7 @@ class LanczosIteration:
         if self.num_steps == 0:
             return 0.0
         norm = spectral_norm(self.alpha, self.beta)
-        return float(self._run.max_projection) / norm if norm > 0 else 0.0
+        return self._run.max_projection / norm if norm > 0 else 0.0
 
     @property
     def precision(self) -> float:
@@ -210,8 +205,8 @@ class LanczosIteration:
             raise ValueError(
                 f"the run is finished after {self.num_steps} of {self.max_steps} steps: it takes no further product"
             )
-        z = as_float64(product, f"the product in Lanczos step {self.num_steps + 1}", shape=(self.dim,))
-        if self._run.step(z) == _core.Outcome.not_finite:
+        z = self._run.product(product, f"the product in Lanczos step {self._run.launched + 1}")
+        if not self._run.step(z):
             raise self._not_finite(z)
         self._precision = max(self._precision, precision_of(getattr(product, "dtype", None)))
         return not self.finished
@@ -220,11 +215,11 @@ class LanczosIteration:
         """Return what the steps so far amount to; the basis is shared with the iteration, not copied."""
         if self.num_steps == 0:
             raise ValueError("no step has been taken yet: there is no result")
-        rows = None if self._basis is None else self._kind.output(self._basis[: self.num_steps])
+        rows = self._run.rows(self.num_steps)
         return LanczosResult(
             alpha=self.alpha,
             beta=self.beta,
-            basis=rows,
+            basis=None if rows is None else self._kind.output(rows),
             residual_norm=self.residual_norm,
             num_steps=self.num_steps,
             breakdown=self.breakdown,
@@ -238,19 +233,15 @@ class LanczosIteration:
         """
         if self._run.interrupted:
             raise RuntimeError("the run was interrupted in the middle of a step and cannot go on; see result()")
-        k = self.num_steps
         return {
             "version": _STATE_VERSION,
             "dim": self.dim,
             "max_steps": self.max_steps,
             "reorthogonalize": self.reorthogonalize,
             "basis_dtype": self.basis_dtype,
-            "like": self._kind.name if not hasattr(self._kind, "dtype") else dtype_name(self._kind.dtype),
+            "like": self._kind.dtype if self._kind.name == "torch" else "numpy",
             "precision": self._precision,
-            "basis": None if self._basis is None else self._basis[:k].copy(),
-            "candidate": self._candidate.copy(),
-            "recent": self._recent.copy(),
-            "scalars": self._run.state(),
+            **self._run.state(),
         }
 
     @classmethod
@@ -262,7 +253,8 @@ class LanczosIteration:
         state : dict
             What `state_dict` returned.
         like : array, optional
-            An array of the kind that `vector` is to be; by default NumPy, or a CPU tensor of the dtype it was.
+            An array of the kind that `vector` is to be, on a GPU or not; by default NumPy, or a CPU tensor of the dtype
+            it was.
 
         Raises
         ------
@@ -295,28 +287,24 @@ class LanczosIteration:
         it._reserve(kind_like(like, "like"))
         it._precision = state.get("precision", it._precision)
         k = int(state["scalars"]["steps"])
-        it._run.restore(state["scalars"])
-        for name, target in (("candidate", it._candidate), ("recent", it._recent)):
-            if np.shape(state[name]) != target.shape:
-                raise ValueError(f"the state's {name} has shape {np.shape(state[name])}, want {target.shape}")
-            target[:] = state[name]
-        it._vector[:] = it._candidate
-        if it._basis is not None:
-            if np.shape(state["basis"]) != (k, it.dim):
-                raise ValueError(f"the state's basis has shape {np.shape(state['basis'])}, want {(k, it.dim)}")
-            it._basis[:k] = state["basis"]
+        kept = {"float64": 0, "float32": 2, None: 1}[it.basis_dtype if it.reorthogonalize == "full" else None]
+        wanted: dict[str, tuple[int, ...]] = {"candidate": (it.dim,), "recent": (kept * it.dim,)}
+        if it.reorthogonalize == "full":
+            wanted["basis"] = (k, it.dim)
+        for name, shape in wanted.items():
+            if np.shape(state[name]) != shape:
+                raise ValueError(f"the state's {name} has shape {np.shape(state[name])}, want {shape}")
+        it._run.restore(state)
         return it
 
-    def _not_finite(self, z: Float64) -> NonFiniteError:
-        nans = int(np.count_nonzero(np.isnan(z)))
-        infinities = int(np.count_nonzero(np.isinf(z)))
+    def _not_finite(self, z: Any) -> NonFiniteError:
+        count, sorts = self._run.count_not_finite(z)
         k = self.num_steps
         kept = f"; the {k} steps before it are in this exception's `partial`" if k else ""
         return NonFiniteError(
-            f"the product in Lanczos step {k + 1} has {nans + infinities} of {self.dim} entries that are not finite "
-            f"({nans} NaN, {infinities} infinite){kept}",
+            f"the product in Lanczos step {k + 1} has {count} of {self.dim} entries that are not finite{sorts}{kept}",
             step=k + 1,
-            count=nans + infinities,
+            count=count,
             partial=self.result() if k else None,
         )
 
@@ -328,9 +316,9 @@ class LanczosIteration:
         )
 
 
-def vectors_together(iterations: Sequence[LanczosIteration]) -> Float64:
+def vectors_together(iterations: Sequence[LanczosIteration]) -> Any:
     """Return the vectors to multiply as columns, shape (n, p), in memory of their own."""
-    return np.stack([it._vector for it in iterations]).T
+    return iterations[0]._kind.columns([it._run.vector for it in iterations])
 
 
 def step_together(iterations: Sequence[LanczosIteration], products: Any) -> None:
@@ -338,13 +326,14 @@ def step_together(iterations: Sequence[LanczosIteration], products: Any) -> None
 
     Raises NonFiniteError where a product has NaN or infinite entries; the other iterations have then taken the step.
     """
-    what = f"the block of products in Lanczos step {iterations[0].num_steps + 1}"
-    z = np.ascontiguousarray(as_float64(products, what, shape=(iterations[0].dim, len(iterations))).T)
-    outcomes = _core.step_together([it._run for it in iterations], z)
+    runs = [it._run for it in iterations]
+    what = f"the block of products in Lanczos step {runs[0].launched + 1}"
+    z = runs[0].block(products, what, (iterations[0].dim, len(runs)))
+    finite = type(runs[0]).step_together(runs, z)  # type: ignore[arg-type]
     precision = precision_of(getattr(products, "dtype", None))
     for it in iterations:
         it._precision = max(it._precision, precision)
-    _check_outcomes(iterations, outcomes, z)
+    _check(iterations, finite, z)
 
 
 def run_natively(
@@ -355,14 +344,13 @@ def run_natively(
     `products` is memory of shape (p, n). Returns the number of steps taken. Raises what a signal handler raises
     (KeyboardInterrupt), and NonFiniteError as `step_together`.
     """
-    steps, outcomes = _core.advance([it._run for it in iterations], matvec, products, max_steps, seconds)
-    _check_outcomes(iterations, outcomes, products)
+    cores = [it._run.core for it in iterations if isinstance(it._run, HostRun)]
+    steps, outcomes = _core.advance(cores, matvec, products, max_steps, seconds)
+    _check(iterations, [outcome != _core.Outcome.not_finite for outcome in outcomes], products)
     return int(steps)
 
 
-def _check_outcomes(
-    iterations: Sequence[LanczosIteration], outcomes: Sequence[_core.Outcome], products: Float64
-) -> None:
-    for it, outcome, z in zip(iterations, outcomes, products, strict=True):
-        if outcome == _core.Outcome.not_finite:
+def _check(iterations: Sequence[LanczosIteration], finite: Sequence[bool], products: Any) -> None:
+    for it, good, z in zip(iterations, finite, products, strict=True):
+        if not good:
             raise it._not_finite(z)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator as python_operator
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +12,10 @@ import numpy as np
 import scipy.sparse
 
 from fastlanczos import _core
-from fastlanczos.arrays import (
-    Kind,
-    NumpyKind,
-    as_float64,
-    dtype_name,
-    float64_tensors,
-    is_tensor,
-    kind_like,
-    matrix_of_tensor,
-    precision_of,
-    require_cpu,
-)
+from fastlanczos.arrays import as_float64, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
+from fastlanczos.device import cuda, to_host
+from fastlanczos.frameworks import framework_of
+from fastlanczos.kinds import Kind, NumpyKind, float64_tensors, kind_like
 from fastlanczos.native import is_native_function, matrix_matvec, native_function
 
 __all__ = ["Operator", "as_dimension", "as_operator", "start_vector"]
@@ -66,14 +59,16 @@ def as_dimension(value: Any, name: str) -> int:
 def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
     """Return A as an `Operator`, its dimension from A, from `dim`, or from the start vector.
 
-    Matrices (NumPy, scipy sparse, torch) multiply natively and in float64 whatever they are stored in. A callable gets
-    vectors of the kind that v0 is: NumPy float64, or torch in v0's dtype.
+    Matrices (NumPy, scipy sparse, torch) multiply natively and in float64 whatever they are stored in; on a GPU they
+    are widened to float64 once. A callable gets vectors of the kind that v0 is: NumPy float64, or torch in v0's dtype,
+    or an array on a GPU.
     """
     if dim is not None:
         dim = as_dimension(dim, "dim")
-    require_cpu(A, "A")
     if isinstance(A, np.ma.MaskedArray):
         raise TypeError("A is a masked array, whose mask would be lost: fill it first")
+    if on_device(A) or _is_sparse_of_cupy(A):
+        return _device_matrix(A, dim)
     if is_tensor(A) or isinstance(A, np.ndarray) or scipy.sparse.issparse(A):
         _check_matrix(A)
         side = _side(A, dim)
@@ -81,7 +76,7 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
         matrix = matrix_of_tensor(A) if is_tensor(A) else A
         return Operator(side, kind, precision_of(A.dtype), native=matrix_matvec(matrix), source=A)
 
-    kind = kind_like(v0, "v0")
+    kind = kind_like(_tensor_of_operator(A) if v0 is None else v0, "v0")
     if is_native_function(A):
         side = _dimension_of_callable(dim, v0)
         return Operator(side, kind, precision_of("float64"), native=native_function(A, side), source=A)
@@ -96,6 +91,36 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
     raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
 
 
+def _is_sparse_of_cupy(A: Any) -> bool:
+    return type(A).__module__.startswith("cupyx.scipy.sparse") and hasattr(A, "data")
+
+
+def _device_matrix(A: Any, dim: int | None) -> Operator:
+    cuda()
+    _check_matrix(A)
+    side, precision = _side(A, dim), precision_of(A.dtype)
+    if is_tensor(A):
+        matrix = A.detach().double()
+    elif hasattr(A, "astype"):
+        matrix = A.astype("float64")
+    else:
+        matrix = A
+    if not hasattr(matrix, "__matmul__"):
+        raise TypeError(f"A is a {type(A).__module__}.{type(A).__qualname__}, which has no @: pass a callable")
+    like = A.data.astype("float64") if _is_sparse_of_cupy(A) else matrix
+    kind = kind_like(like, "A")
+    return Operator(side, kind, precision, matvec=matrix.__matmul__, matmat=matrix.__matmul__, source=A)
+
+
+def _tensor_of_operator(A: Any) -> Any:
+    """A tensor on the GPU that an operator of torch's (a network's Hessian) lives on, or None."""
+    torch = sys.modules.get("torch")
+    device = getattr(A, "device", None)
+    if torch is None or not isinstance(device, torch.device) or device.type != "cuda":
+        return None
+    return torch.empty(1, dtype=A.dtype, device=device)
+
+
 def _dimension_of_callable(dim: int | None, v0: Any) -> int:
     if dim is None and v0 is not None and len(getattr(v0, "shape", np.shape(v0))) == 1:
         dim = len(v0)
@@ -106,6 +131,8 @@ def _dimension_of_callable(dim: int | None, v0: Any) -> int:
 
 def start_vector(v0: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return a start vector in float64, or raise what is wrong with it."""
+    if on_device(v0):
+        v0 = to_host(v0, framework_of(v0, "v0"))
     if not hasattr(v0, "dtype"):
         v0 = np.asarray(v0)  # a list of numbers
     if dtype_name(v0.dtype).startswith(("int", "uint")):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastlanczos.memory import available_memory, readable_bytes
+from fastlanczos.memory import readable_bytes
 from fastlanczos.operators import Operator
 
 __all__ = ["Plan", "plan_memory"]
@@ -35,7 +35,7 @@ def plan_memory(
     "auto" is "full" while one probe's basis fits. Raises MemoryError where "full" is demanded and does not fit, naming
     what would.
     """
-    available = available_memory()
+    available = operator.kind.available_memory()
     budget = available // 2 if max_memory is None else max_memory
     rows = min(num_steps, operator.dim)
     full = _bytes_per_probe(operator, rows, basis_dtype)

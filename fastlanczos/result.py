@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from fastlanczos.arrays import Float64, is_tensor
+from fastlanczos.arrays import Float64, is_tensor, on_device
+from fastlanczos.device import ritz_pairs
 from fastlanczos.gauss import quadrature
 
 __all__ = ["LanczosResult"]
@@ -74,7 +75,8 @@ class LanczosResult:
     def eigh(self) -> tuple[Any, Any]:
         """Return (Ritz values (m,) ascending, Ritz vectors (n, m) in columns), as `numpy.linalg.eigh` does.
 
-        Tensors where the basis is one. Raises ValueError where no basis was kept: `quadrature` needs none.
+        Tensors where the basis is one, arrays on a GPU where it is there. Raises ValueError where no basis was kept:
+        `quadrature` needs none.
         """
         if self.basis is None:
             raise ValueError(
@@ -82,6 +84,8 @@ class LanczosResult:
                 "return_basis=True. (Ritz values alone: `quadrature()[0]`.)"
             )
         values, coefficients = scipy.linalg.eigh_tridiagonal(self.alpha, self.beta, lapack_driver="stev")
+        if on_device(self.basis):
+            return ritz_pairs(values, coefficients, self.basis)
         basis = self.basis.numpy() if is_tensor(self.basis) else self.basis
         vectors = np.empty((basis.shape[1], self.num_steps))
         block = 65536  # columns at a time, so that a float32 basis is never widened as a whole

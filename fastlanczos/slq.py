@@ -123,7 +123,7 @@ def spectral_density(
             operator.dim,
             num_steps,
             v0=v0,
-            like=operator.kind.argument(np.empty(0)),
+            like=operator.kind,
             reorthogonalize=plan.reorthogonalize,
             basis_dtype=basis_dtype,
         )

@@ -1,4 +1,4 @@
-"""The CUDA kernels, run on the CPU by the emulation in tests/cuda_emulation, and the emulation's own ability to fail."""
+"""The CUDA kernels on the emulation of tests/cuda_emulation, and whether that can fail."""
 
 import shutil
 import subprocess

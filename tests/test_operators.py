@@ -65,23 +65,52 @@ def test_spectral_density_takes_like_for_a_callable_on_tensors():
     np.testing.assert_allclose(d.nodes, e.nodes, atol=1e-13 * np.abs(EXACT).max())
 
 
-def test_arrays_on_a_gpu_are_refused_and_told_what_is_missing():
-    class OnGpu:
-        __cuda_array_interface__ = {"shape": (5, 5)}  # noqa: RUF012
-        shape = (5, 5)
+class OnGpu:
+    __cuda_array_interface__ = {"shape": (5, 5)}  # noqa: RUF012
+    shape = (5, 5)
 
-        def __matmul__(self, v):
-            return v
+    def __matmul__(self, v):
+        return v
 
+
+GPU_CALLS = (
+    lambda: fl.lanczos(OnGpu()),
+    lambda: fl.lanczos(lambda v: v, 5, 2, v0=OnGpu()),
+    lambda: fl.spectral_density(lambda v: v, 5, like=OnGpu()),
+    lambda: fl.LanczosIteration(5, 2, like=OnGpu()),
+)
+
+
+@pytest.mark.parametrize("call", GPU_CALLS)
+def test_arrays_on_a_gpu_without_the_engine_are_told_how_to_get_it(call, monkeypatch):
+    monkeypatch.setattr("fastlanczos.device._cuda", None)
+    with pytest.raises(RuntimeError, match=r"without its CUDA engine.*FASTLANCZOS_CUDA=1"):
+        call()
+
+
+@pytest.mark.parametrize("call", GPU_CALLS)
+def test_arrays_on_a_gpu_without_a_driver_are_told_what_was_found(call, monkeypatch):
+    class Engine:
+        def describe():
+            return {"devices": [], "problem": "no CUDA-capable device", "runtime": 13000, "driver": 12040}
+
+    monkeypatch.setattr("fastlanczos.device._cuda", Engine)
+    with pytest.raises(RuntimeError, match=r"no CUDA-capable device.*needs a driver for CUDA 13\.0, found 12\.4"):
+        call()
+
+
+def test_a_product_on_a_gpu_for_a_vector_on_the_cpu_is_told():
+    with pytest.raises(TypeError, match="is on a GPU, and the vector was on the CPU: pass v0"):
+        fl.lanczos(lambda v: OnGpu(), 5, 2)
+
+
+def test_tensors_on_other_devices_are_refused():
     for call in (
-        lambda: fl.lanczos(OnGpu()),
-        lambda: fl.lanczos(lambda v: OnGpu(), 5, 2),
-        lambda: fl.lanczos(lambda v: v, 5, 2, v0=OnGpu()),
         lambda: fl.lanczos(torch.ones(5, 5, device="meta")),
         lambda: fl.lanczos(lambda v: v, 5, 2, v0=torch.ones(5, device="meta")),
         lambda: fl.lanczos(lambda v: torch.ones(5, device="meta"), 5, 2),
     ):
-        with pytest.raises(NotImplementedError, match=r"fastlanczos\._cuda.*does not exist yet"):
+        with pytest.raises(TypeError, match="'meta' are not supported: want cpu or cuda"):
             call()
 
 

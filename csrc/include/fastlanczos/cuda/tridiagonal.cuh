@@ -72,9 +72,9 @@ __device__ inline void ql_sweep(Strided d, Strided e, Strided row, Index low, In
 
 }  // namespace detail
 
-// alpha (count, m), beta (count, m - 1) -> nodes (count, m, ascending), weights (count, m). failed[t] is 1 for a matrix
-// that did not converge, which needs entries that are not finite, and 0 otherwise.
-inline __global__ void __launch_bounds__(kMatrixThreads)
+// alpha (count, m), beta (count, m - 1) -> nodes (count, m, ascending), weights (count, m). failed[t] is 0, 1
+// for a matrix that did not converge, or 2 for one with entries that are not finite.
+static __global__ void __launch_bounds__(kMatrixThreads)
     quadrature_kernel(Index count, Index m, const double* alpha, const double* beta, double* nodes, double* weights,
                       double* workspace, int* failed) {
     using detail::Strided;
@@ -120,7 +120,7 @@ inline __global__ void __launch_bounds__(kMatrixThreads)
         detail::ql_sweep(d, e, row, low, high);
         ++sweeps;
     }
-    store(failed + t, finite && low >= m - 1 ? 0 : 1);
+    store(failed + t, !finite ? 2 : low < m - 1 ? 1 : 0);
     // Ascending, by insertion: after QL the nodes are nearly in order.
     for (Index i = 0; i < m; ++i) {
         const double x = ldexp(d.get(i), exponent), r = row.get(i);
