@@ -28,11 +28,11 @@ def cgs2(matvec, v0, num_steps):
 
 
 def cgs2_torch(matvec, v0, num_steps):
-    """As `cgs2`, on torch tensors; returns alpha and beta."""
+    """As `cgs2`, on torch tensors of any device, which it never waits for; returns alpha and beta."""
     import torch
 
-    V = torch.empty((num_steps, v0.numel()), dtype=torch.float64)
-    alpha, beta = torch.empty(num_steps, dtype=torch.float64), torch.empty(num_steps, dtype=torch.float64)
+    V = torch.empty((num_steps, v0.numel()), dtype=torch.float64, device=v0.device)
+    alpha, beta = (torch.empty(num_steps, dtype=torch.float64, device=v0.device) for _ in range(2))
     V[0] = v0 / torch.linalg.vector_norm(v0)
     for k in range(num_steps):
         w = matvec(V[k])

@@ -185,6 +185,7 @@ FRAMEWORKS: dict[str, type[Framework]] = {
     "cupy": Cupy,
     "cupyx": Cupy,
     "numba": Numba,
+    "numba_cuda": Numba,
     "jax": Jax,
     "jaxlib": Jax,
 }

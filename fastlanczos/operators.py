@@ -76,7 +76,7 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
         matrix = matrix_of_tensor(A) if is_tensor(A) else A
         return Operator(side, kind, precision_of(A.dtype), native=matrix_matvec(matrix), source=A)
 
-    kind = kind_like(_tensor_of_operator(A) if v0 is None else v0, "v0")
+    kind = kind_like(_array_of_operator(A) if v0 is None else v0, "v0")
     if is_native_function(A):
         side = _dimension_of_callable(dim, v0)
         return Operator(side, kind, precision_of("float64"), native=native_function(A, side), source=A)
@@ -112,8 +112,10 @@ def _device_matrix(A: Any, dim: int | None) -> Operator:
     return Operator(side, kind, precision, matvec=matrix.__matmul__, matmat=matrix.__matmul__, source=A)
 
 
-def _tensor_of_operator(A: Any) -> Any:
-    """A tensor on the GPU that an operator of torch's (a network's Hessian) lives on, or None."""
+def _array_of_operator(A: Any) -> Any:
+    """An array of the kind that an operator on a GPU works on (a network's Hessian, CuPy's operators), or None."""
+    if type(A).__module__.startswith("cupyx"):
+        return sys.modules["cupy"].empty(1, "float64")
     torch = sys.modules.get("torch")
     device = getattr(A, "device", None)
     if torch is None or not isinstance(device, torch.device) or device.type != "cuda":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu_check
 import pytest
 
 pytest.importorskip("torch")
@@ -62,6 +63,34 @@ def test_overhead_measures_runs_with_the_same_bits(tmp_path):
     assert [row["operator"] for row in record["step"]] == ["Python callable", "LowLevelCallable"]
     assert all(row["same bits"] for row in record["threads"])
     assert all(row["worst ms"] < 1000 for row in record["interrupts"])
+
+
+def test_gpu_check_runs_dry_to_its_end_and_reports_what_fails(tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("the emulation is compiled with g++")
+    printed = run("benchmarks/gpu_check.py", "--dry-run", "--output", tmp_path)
+    assert "8 of 8 parts are ok" in printed
+    record = json.loads((tmp_path / "gpu_emulated.json").read_text())
+    parts = record["parts"]
+    assert parts["tests"]["passed"] > 30
+    assert parts["synchronisations"]["waits"] == 0
+    for row in parts["accuracy"]["rows"]:
+        if row["storage"] == "float64":
+            assert row["|V V' - I|"] < 1e-13
+            assert row.get("T's eigenvalues", 0.0) < max(1e-13, 100 * row.get("CGS2's", 0.0))
+    assert {row["storage"] for row in parts["step"]["rows"]} == {"float64", "float32", "none"}
+    assert parts["quadrature"]["rows"][0]["nodes"] < 1e-13
+
+
+def test_gpu_check_goes_on_after_a_part_that_fails(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu_check, "MEASURED", {"no such part": 20, "short": 60})
+    monkeypatch.setattr(gpu_check, "tests", lambda left, dry: {"ok": True})
+    monkeypatch.setattr("sys.argv", ["gpu_check.py", "--dry-run", "--output", str(tmp_path)])
+    assert gpu_check.main() == 1
+    printed = capsys.readouterr().out
+    assert "no such part: FAILED, exit status 2" in printed
+    assert "2 of 3 parts are ok; failed: no such part" in printed
+    assert json.loads((tmp_path / "gpu_emulated.json").read_text())["parts"]["short"]["ok"]
 
 
 def test_less_storage_loses_nothing(tmp_path):

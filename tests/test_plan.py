@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 
 import fastlanczos as fl
-from fastlanczos import plan
+from fastlanczos import kinds, plan
 from fastlanczos.operators import as_operator
 
 N = 4000
@@ -58,12 +58,12 @@ def test_probes_are_split_into_equal_groups_that_fit():
 
 def test_without_a_limit_half_of_what_is_free_is_taken(monkeypatch):
     one = N * 8 * (50 + 5)
-    monkeypatch.setattr(plan, "available_memory", lambda: 6 * one)
+    monkeypatch.setattr(kinds, "available_memory", lambda: 6 * one)
     assert make("block", None) == plan.Plan("full", 3)  # 3, 3, 3, 1
-    monkeypatch.setattr(plan, "available_memory", lambda: 2 * one - 2)
+    monkeypatch.setattr(kinds, "available_memory", lambda: 2 * one - 2)
     assert make("block", None).reorthogonalize == "none"
     assert make("block", None, reorthogonalize="full") == plan.Plan("full", 1)  # demanded, and it does fit
-    monkeypatch.setattr(plan, "available_memory", lambda: one - 1)
+    monkeypatch.setattr(kinds, "available_memory", lambda: one - 1)
     with pytest.raises(MemoryError, match=r"1\.68 MiB in float64.*there are 1\.68 MiB.*float32.*num_steps=49.*none"):
         make("block", None, reorthogonalize="full")
 

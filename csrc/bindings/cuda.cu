@@ -58,14 +58,12 @@ Launch plan_launch(int device) {
 Launch plan_launch(gpu::Basis basis, int device) {
     return basis == gpu::Basis::none      ? plan_launch<gpu::Basis::none>(device)
            : basis == gpu::Basis::float32 ? plan_launch<gpu::Basis::float32>(device)
-                                           : plan_launch<gpu::Basis::float64>(device);
+                                          : plan_launch<gpu::Basis::float64>(device);
 }
 
 gpu::Basis basis_of(const std::string& storage) {
     require(storage == "none" || storage == "float32" || storage == "float64", "no such storage");
-    return storage == "none"      ? gpu::Basis::none
-           : storage == "float32" ? gpu::Basis::float32
-                                  : gpu::Basis::float64;
+    return storage == "none" ? gpu::Basis::none : storage == "float32" ? gpu::Basis::float32 : gpu::Basis::float64;
 }
 
 // A word that the device writes and the host sees without asking.
@@ -92,8 +90,8 @@ private:
 };
 
 // A run in arrays of the caller's on one device: basis (max_steps, dim) with rows that begin at 16 bytes, or None;
-// candidate and vector (dim); recent (2 or 1 rows of dim, made even, for float32 or none); workspace (workspace_entries()). Nothing here waits for the device
-// but start(), restore() and what reads numbers back.
+// candidate and vector (dim); recent (2 or 1 rows of dim, made even, for float32 or none); workspace
+// (workspace_entries()). Nothing here waits for the device but start(), restore() and what reads numbers back.
 class Run {
 public:
     Run(Index dim, Index max_steps, const std::string& storage, py::object basis, py::object candidate,
@@ -118,12 +116,13 @@ public:
             require(rows.entry == (basis_ == gpu::Basis::float32 ? Entry::float32 : Entry::float64) &&
                         rows.shape.size() == 2 && rows.shape[0] >= run_.max_steps && rows.shape[1] >= dim &&
                         rows.strides[1] == 1 && rows.strides[0] * rows.itemsize() % 16 == 0 &&
-                        reinterpret_cast<std::uintptr_t>(rows.data) % 16 == 0 && rows.writable,
+                        reinterpret_cast<std::uintptr_t>(rows.data) % 16 == 0,
                     "expected a basis of max_steps rows that begin at 16 bytes");
             run_.basis = rows.data;
             run_.stride = rows.strides[0];
         }
         run_.told = told_.device();
+        put_scalars();
     }
 
     // Begins with a unit vector.
@@ -160,14 +159,14 @@ public:
                 require(std::find(runs.begin(), runs.begin() + static_cast<std::ptrdiff_t>(r), runs[r]) ==
                             runs.begin() + static_cast<std::ptrdiff_t>(r),
                         "a run was given twice");
-                run.run_.z = static_cast<const double*>(z.data) + (block ? static_cast<long long>(r) * z.strides[0] : 0);
+                run.run_.z =
+                    static_cast<const double*>(z.data) + (block ? static_cast<long long>(r) * z.strides[0] : 0);
                 run.stream_ = stream;
-                run.fetched_ = false;
                 ++run.launched_;
                 batch.runs[batch.count++] = run.run_;
             }
             checked(gpu::launch_step(batch, first.basis_, first.launch_.threads, first.launch_.cooperative,
-                                      stream_of(stream)),
+                                     stream_of(stream)),
                     "launching the step");
         }
     }
@@ -176,13 +175,11 @@ public:
     int told() const { return told_.get(); }
     Index launched() const { return launched_; }
 
-    // Waits for the device; the status is then that of the last step launched.
+    // Waits for the device; the status is then that of the last step. Never from memory: a captured step may have been
+    // replayed meanwhile.
     int settle() {
-        if (!fetched_) {
-            download(run_.scalars, &scalars_, 1);
-            wait();
-            fetched_ = true;
-        }
+        download(run_.scalars, &scalars_, 1);
+        wait();
         return static_cast<int>(scalars_.status);
     }
 
@@ -251,9 +248,9 @@ public:
         s.b = next[1];
         s.last = next[2];
         s.h_c = next[3];
-        s.status = d["breakdown"].cast<bool>()   ? gpu::Status::breakdown
+        s.status = d["breakdown"].cast<bool>() ? gpu::Status::breakdown
                    : s.steps == run_.max_steps ? gpu::Status::complete
-                                                 : gpu::Status::running;
+                                               : gpu::Status::running;
         settle();
         upload(alpha.data(), run_.alpha, alpha.size());
         upload(beta.data(), run_.beta, beta.size());
@@ -267,9 +264,9 @@ public:
 private:
     double* vector_of(const py::object& x, Index entries) const {
         const DeviceArray array = device_array(x, stream_);
-        require(array.entry == Entry::float64 && array.shape.size() == 1 && array.size() >= entries &&
-                    array.contiguous() && array.writable,
-                "expected a contiguous float64 vector on a device, long enough");
+        require(
+            array.entry == Entry::float64 && array.shape.size() == 1 && array.size() >= entries && array.contiguous(),
+            "expected a contiguous float64 vector on a device, long enough");
         require(device_ < 0 || array.device == device_, "the arrays are on different devices");
         return static_cast<double*>(array.data);
     }
@@ -302,7 +299,6 @@ private:
     void put_scalars() {
         upload(&scalars_, run_.scalars, 1);
         told_.set(static_cast<int>(scalars_.status));
-        fetched_ = true;
     }
 
     py::array_t<double> scaled(const double* from, Index count, int exponent) {
@@ -323,7 +319,6 @@ private:
     std::vector<py::object> arrays_;
     std::uintptr_t stream_;
     gpu::Scalars scalars_;
-    bool fetched_ = true;
     Index launched_ = 0;
 };
 
@@ -341,15 +336,16 @@ const double* batch_of(const DeviceArray& x, long long count, long long m) {
 void quadrature(Index count, Index m, const py::object& alpha, const py::object& beta, const py::object& nodes,
                 const py::object& weights, const py::object& workspace, const py::object& failed,
                 std::uintptr_t stream) {
-    const DeviceArray a = device_array(alpha, stream), x = device_array(nodes, stream), f = device_array(failed, stream);
+    const DeviceArray a = device_array(alpha, stream), x = device_array(nodes, stream),
+                      f = device_array(failed, stream);
     const auto written = [](const double* memory) { return const_cast<double*>(memory); };
     const double* b = m > 1 ? batch_of(device_array(beta, stream), count, m - 1) : nullptr;
     require(f.entry == Entry::int32 && f.contiguous() && f.size() == count, "expected an int32 for each matrix");
     const OnDevice on(a.device);
     checked(gpu::launch_quadrature(count, m, batch_of(a, count, m), b, written(batch_of(x, count, m)),
-                                    written(batch_of(device_array(weights, stream), count, m)),
-                                    written(batch_of(device_array(workspace, stream), count, 3 * m)),
-                                    static_cast<int*>(f.data), stream_of(stream)),
+                                   written(batch_of(device_array(weights, stream), count, m)),
+                                   written(batch_of(device_array(workspace, stream), count, 3 * m)),
+                                   static_cast<int*>(f.data), stream_of(stream)),
             "launching the quadrature");
 }
 

@@ -15,8 +15,8 @@ namespace py = pybind11;
 inline void checked(cudaError_t status, const char* what) {
     if (status == cudaSuccess) return;
     (void)cudaGetLastError();
-    const std::string message = std::string(what) + ": CUDA reports " + cudaGetErrorName(status) + " (" +
-                                cudaGetErrorString(status) + ")";
+    const std::string message =
+        std::string(what) + ": CUDA reports " + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) + ")";
     if (status != cudaErrorMemoryAllocation) throw std::runtime_error(message);
     PyErr_SetString(PyExc_MemoryError, message.c_str());
     throw py::error_already_set();
@@ -43,14 +43,14 @@ private:
 
 enum class Entry { float64, float32, int32, other };
 
-// What another framework's array is. The array must outlive it.
+// What another framework's array is. The array must outlive it. Whether it may be written to is the framework's word
+// (fastlanczos/frameworks.py): JAX marks all its memory as read-only.
 struct DeviceArray {
     void* data = nullptr;
     std::vector<long long> shape, strides;  // strides in entries
     Entry entry = Entry::other;
     std::string dtype;
     int device = -1;
-    bool writable = true;
 
     long long size() const {
         long long product = 1;
@@ -98,7 +98,6 @@ inline DeviceArray array_of_interface(const py::dict& interface) {
     DeviceArray array;
     const auto data = interface["data"].cast<py::tuple>();
     array.data = reinterpret_cast<void*>(data[0].cast<std::uintptr_t>());
-    array.writable = !data[1].cast<bool>();
     for (const py::handle n : interface["shape"].cast<py::tuple>()) array.shape.push_back(n.cast<long long>());
     array.dtype = interface["typestr"].cast<std::string>();
     array.entry = array.dtype == "<f8"   ? Entry::float64
@@ -126,11 +125,11 @@ inline DeviceArray array_of_capsule(const py::capsule& capsule) {
     array.data = static_cast<char*>(tensor.data) + tensor.byte_offset;
     array.device = tensor.device_id;
     array.dtype = (tensor.code == dlpack::kFloat ? "float" : "type ") + std::to_string(tensor.bits);
-    array.entry = tensor.lanes != 1                                           ? Entry::other
-                  : tensor.code == dlpack::kFloat && tensor.bits == 64        ? Entry::float64
-                  : tensor.code == dlpack::kFloat && tensor.bits == 32        ? Entry::float32
-                  : tensor.code == dlpack::kInteger && tensor.bits == 32      ? Entry::int32
-                                                                              : Entry::other;
+    array.entry = tensor.lanes != 1                                      ? Entry::other
+                  : tensor.code == dlpack::kFloat && tensor.bits == 64   ? Entry::float64
+                  : tensor.code == dlpack::kFloat && tensor.bits == 32   ? Entry::float32
+                  : tensor.code == dlpack::kInteger && tensor.bits == 32 ? Entry::int32
+                                                                         : Entry::other;
     array.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
     array.strides.assign(array.shape.size(), 1);
     for (std::size_t axis = array.shape.size(); axis-- > 0;)

@@ -1,0 +1,321 @@
+"""The measurements of gpu_check.py, each by its name: `python gpu_parts.py PART FILE [--dry-run]` writes its JSON.
+
+Every part compares with its peers in the same process. Times are medians of the GPU's own clock.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+import numpy as np
+from gpu_side import EmulatedSide, TorchSide
+from peers import cgs2, cgs2_torch
+from spectra import spectra
+
+import fastlanczos as fl
+
+STORAGE = {"float64": {}, "float32": {"basis_dtype": "float32"}, "none": {"reorthogonalize": "none"}}
+
+
+def accuracy(side):
+    """Runs on the GPU against the CPU engine: eigenvalues of T relative to the norm, orthogonality, sweeps."""
+    n, steps = (3000, (60, 400)) if side.large else (190, (24,))
+    rows = []
+    for name, d in spectra(n).items():
+        v0, on_gpu = np.random.default_rng(1).normal(size=n), side.array(d)
+        for m in steps:
+            for storage, options in STORAGE.items():
+                r = fl.lanczos(lambda v, x=on_gpu: x * v, n, m, v0=side.array(v0), **options)
+                expected = fl.lanczos(lambda v, d=d: d * v, n, m, v0=v0, **options)
+                row = {"spectrum": name, "m": m, "storage": storage, "steps": r.num_steps}
+                row["steps on the CPU"] = expected.num_steps
+                row["asymmetry"] = r.asymmetry
+                if r.num_steps == expected.num_steps and storage != "none":  # whose copies come at different steps
+                    row["T's eigenvalues"] = apart((r.alpha, r.beta), (expected.alpha, expected.beta))
+                    if storage == "float64" and not r.breakdown and name not in ("huge", "tiny"):
+                        # Some Ritz values hang on the last bit of everything: then CGS2 differs as much.
+                        row["CGS2's"] = apart(cgs2(lambda v, d=d: d * v, v0, m)[:2], (expected.alpha, expected.beta))
+                if r.basis is not None:
+                    V = side.host(r.basis).astype(np.float64)
+                    row["|V V' - I|"] = float(np.abs(V @ V.T - np.eye(len(V))).max())
+                rows.append(row)
+    return {"rows": rows}
+
+
+def apart(rule, other):
+    """Return how far the eigenvalues of two tridiagonals (alpha, beta) are apart, relative to the norm."""
+    ours, theirs = (fl.quadrature(*x)[0] for x in (rule, other))
+    norm = max(np.abs(theirs).max(), np.finfo(float).tiny)
+    return float(np.abs(ours / norm - theirs / norm).max())
+
+
+def step(side):
+    """Time of a step at several k: GB/s of reading V, share of the copy bandwidth, and torch's CGS2 beside it."""
+    bandwidth = side.copy_bandwidth(2**28 if side.large else 2**16)
+    cases = [(10**6, (16, 64, 128)), (10**7, (16, 64, 128)), (10**8, (32, 64))] if side.large else [(2003, (4, 12))]
+    rows = []
+    for n, ks in cases:
+        d, v0 = side.normal(n), side.normal(n)
+        for storage, options in list(STORAGE.items())[: 3 if n < 10**8 else 1]:
+            it = fl.LanczosIteration(n, max(ks) + 5, v0=v0, **options)
+            times = {}
+            while not it.finished:
+                z, k = d * it.vector, it._run.launched
+                (seconds,) = side.seconds([lambda it=it, z=z: it.step(z)])
+                for near in ks:
+                    if abs(k - near) <= 3:
+                        times.setdefault(near, []).append(seconds)
+            del it, z
+            peer = cgs2_seconds(side, d, v0, ks) if storage == "float64" else {}
+            for k in ks:
+                seconds = statistics.median(times[k])
+                itemsize = {"float64": 8, "float32": 4, "none": 0}[storage]
+                moved = n * (k * itemsize + itemsize + 8 * 8)  # a row is written; u, z and the vector besides
+                rows.append(
+                    {
+                        "n": n,
+                        "k": k,
+                        "storage": storage,
+                        "us": 1e6 * seconds,
+                        "V GB/s": n * k * itemsize / seconds / 1e9,
+                        "V of copy": n * k * itemsize / seconds / bandwidth,
+                        "all of copy": moved / seconds / bandwidth,
+                        "torch CGS2 us": 1e6 * peer[k] if k in peer else None,
+                        "x torch CGS2": peer[k] / seconds if k in peer else None,
+                    }
+                )
+        del d, v0
+    return {"copy GB/s": bandwidth / 1e9, "rows": rows}
+
+
+def cgs2_seconds(side, d, v0, ks):
+    """Return seconds of the orthogonalization in step k of CGS2 in torch."""
+    if not side.large:
+        return {}
+    torch = side.torch
+    V = torch.empty((max(ks) + 1, v0.numel()), dtype=torch.float64, device="cuda")
+    V.normal_()
+    found = {}
+    for k in ks:
+        w = d.clone()
+
+        def one(k=k, w=w):
+            alpha = torch.dot(V[k], w)
+            for _ in range(2):
+                w -= torch.mv(V[: k + 1], w) @ V[: k + 1]
+            torch.div(w, torch.linalg.vector_norm(w), out=V[k])
+            return alpha
+
+        one()
+        found[k] = statistics.median(side.seconds([one] * 7))
+    return found
+
+
+def whole(side):
+    """Whole runs against torch's CGS2 with the same products."""
+    if not side.large:
+        d, v0 = side.normal(501), side.normal(501)
+        return {
+            "rows": [{"n": 501, "m": 8, "s": side.seconds([lambda: fl.lanczos(lambda v: d * v, 501, 8, v0=v0)])[0]}]
+        }
+    rows = []
+    for n, m in ((10**6, 100), (10**7, 100)):
+        d, v0 = side.normal(n), side.normal(n)
+        calls = {
+            "ours": lambda n=n, m=m, d=d, v0=v0: fl.lanczos(lambda v: d * v, n, m, v0=v0, return_basis=False),
+            "theirs": lambda m=m, d=d, v0=v0: cgs2_torch(lambda v: d * v, v0, m),
+        }
+        times = {name: [] for name in calls}
+        for _ in range(4):
+            for name, call in calls.items():
+                times[name] += side.seconds([call])
+        ours, theirs = (statistics.median(times[name][1:]) for name in calls)
+        rows.append({"n": n, "m": m, "s": ours, "torch CGS2 s": theirs, "x torch CGS2": theirs / ours})
+    return {"rows": rows}
+
+
+def eigsh(side):
+    """At the same number of products as CuPy's eigsh: time, and the error of the ten largest eigenvalues."""
+    if not side.large:
+        return {"left out": "CuPy needs a GPU"}
+    import cupy
+    from cupyx.scipy.sparse.linalg import LinearOperator
+    from cupyx.scipy.sparse.linalg import eigsh as cupy_eigsh
+
+    rows = []
+    for n in (10**5, 10**6):
+        values = np.random.default_rng(0).normal(0, 1e-2, n)
+        values[:20] = np.linspace(1, 100, 20)
+        d = cupy.asarray(values)
+        count = 0
+
+        def matvec(v, d=d):
+            nonlocal count
+            count += 1
+            return d * v.ravel()
+
+        operator = LinearOperator((n, n), matvec=matvec, dtype=cupy.float64)
+        v0 = cupy.asarray(np.random.default_rng(1).normal(size=n))
+
+        def timed(call):
+            begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+            begin.record()
+            result = call()
+            end.record()
+            end.synchronize()
+            return cupy.cuda.get_elapsed_time(begin, end) / 1e3, result
+
+        def theirs(operator=operator, v0=v0):
+            return cupy_eigsh(operator, k=10, which="LA", return_eigenvectors=False, v0=v0)
+
+        timed(theirs)
+        count = 0
+        seconds, found = timed(theirs)
+        products = count
+        ours = lambda n=n, v0=v0, products=products: fl.lanczos(matvec, n, products, v0=v0)  # noqa: E731
+        timed(ours)
+        our_seconds, r = timed(ours)
+        exact = np.sort(values)[-10:]
+        nodes = r.quadrature()[0][-10:]
+        rows.append(
+            {
+                "n": n,
+                "products": products,
+                "s": our_seconds,
+                "CuPy eigsh s": seconds,
+                "x CuPy": seconds / our_seconds,
+                "error": float(np.abs(nodes - exact).max() / 100),
+                "CuPy's error": float(np.abs(np.sort(cupy.asnumpy(found)) - exact).max() / 100),
+            }
+        )
+    return {"rows": rows}
+
+
+def synchronisations(side):
+    """Times that the host waits for the device within steps, counted by the profiler."""
+    n, m = (10**6, 60) if side.large else (301, 10)
+    d, v0 = side.normal(n), side.normal(n)
+    it = fl.LanczosIteration(n, m, v0=v0)
+    it.step(d * it.vector)
+    if not side.large:
+        before = side.gpu.synchronizations
+        for _ in range(m - 2):
+            it.step(d * it.vector)
+        return {"steps": m - 2, "waits": side.gpu.synchronizations - before}
+    torch = side.torch
+    torch.cuda.synchronize()
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    ) as p:
+        for _ in range(m - 2):
+            it.step(d * it.vector)
+    calls = {event.key: event.count for event in p.key_averages() if event.key.startswith("cuda")}
+    waits = {key: count for key, count in calls.items() if "Synchronize" in key or key in ("cudaMemcpy", "cudaFree")}
+    # The profiler itself waits once, at its end.
+    return {"steps": m - 2, "waits": sum(waits.values()), "calls": calls}
+
+
+def quadrature(side):
+    """Thousands of tridiagonals at once, against the CPU engine."""
+    rows = []
+    for count, m in ((1000, 100), (10_000, 90), (100_000, 30)) if side.large else ((40, 12),):
+        rng = np.random.default_rng(0)
+        alpha, beta = rng.normal(size=(count, m)), rng.normal(size=(count, m - 1))
+        a, b = side.array(alpha), side.array(beta)
+        nodes, _ = (side.host(x) for x in fl.quadrature(a, b))
+        seconds = statistics.median(side.seconds([lambda a=a, b=b: fl.quadrature(a, b)] * 5))
+        times = EmulatedSide.seconds(None, [lambda x=alpha, y=beta: fl.quadrature(x, y)] * 3)
+        expected = fl.quadrature(alpha, beta)[0]
+        norms = np.abs(expected).max(axis=1, keepdims=True)
+        rows.append(
+            {
+                "matrices": count,
+                "m": m,
+                "ms": 1e3 * seconds,
+                "CPU engine ms": 1e3 * statistics.median(times),
+                "nodes": float((np.abs(nodes - expected) / norms).max()),
+            }
+        )
+    return {"rows": rows}
+
+
+def network(side):
+    """The Hessian density of a small residual network, end to end."""
+    if not side.large:
+        A = np.random.default_rng(0).normal(size=(60, 60))
+        d = fl.spectral_density(side.array(A + A.T), num_probes=3, num_steps=10, seed=0)
+        return {"probes": 3, "steps": 10, "extremes": d.extremes}
+    import torch
+    from torch import nn
+
+    import fastlanczos.torch as flt
+
+    class Block(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.GroupNorm(4, channels),
+                nn.SiLU(),
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.GroupNorm(4, channels),
+            )
+
+        def forward(self, x):
+            return x + self.layers(x)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), Block(32), nn.AvgPool2d(2), Block(32), nn.AvgPool2d(2), Block(32),
+        nn.Flatten(), nn.Linear(32 * 64, 10),
+    ).cuda()  # fmt: skip
+    data = [(torch.randn(256, 3, 32, 32, device="cuda"), torch.randint(10, (256,), device="cuda")) for _ in range(4)]
+    H = flt.HessianOperator(model, nn.functional.cross_entropy, data)
+    H @ torch.randn(H.shape[0], device="cuda")
+    seconds = {}
+    v = torch.randn(H.shape[0], device="cuda")
+    seconds["a product s"] = statistics.median(side.seconds([lambda: H @ v] * 5))
+    densities = []
+    call = lambda: densities.append(fl.spectral_density(H, num_probes=4, num_steps=60, seed=0))  # noqa: E731
+    (seconds["density s"],) = side.seconds([call])
+    density = densities[0]
+    return {
+        "parameters": H.shape[0],
+        "samples": 1024,
+        "probes": 4,
+        "steps": 60,
+        **seconds,
+        "of its products": seconds["density s"] / (240 * seconds["a product s"]),
+        "extremes": [float(x) for x in density.extremes],
+        "reorthogonalize": density.info["reorthogonalize"],
+    }
+
+
+def short(side):
+    """A short run of everything that launches a kernel, for compute-sanitizer."""
+    n = 5003 if side.large else 203
+    d, v0 = side.normal(n), side.normal(n)
+    for options in STORAGE.values():
+        r = fl.lanczos(lambda v: d * v, n, 40 if side.large else 10, v0=v0, **options)
+    A = side.array(np.diag(np.linspace(0, 1, 60)))
+    fl.spectral_density(A, num_probes=3, num_steps=8, seed=0)
+    fl.quadrature(side.array(np.ones((100, 7))), side.array(np.ones((100, 6))))
+    return {"steps": r.num_steps}
+
+
+PARTS = {part.__name__: part for part in (accuracy, step, whole, eigsh, synchronisations, quadrature, network, short)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--dry-run", action="store_true", help="on the emulated GPU")
+    options = parser.parse_args()
+    side = EmulatedSide(options.file.parent) if options.dry_run else TorchSide()
+    options.file.write_text(json.dumps(PARTS[options.part](side) | {"device": side.name}))
+
+
+if __name__ == "__main__":
+    main()
