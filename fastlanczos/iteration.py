@@ -13,7 +13,7 @@ from fastlanczos.errors import NonFiniteError
 from fastlanczos.gauss import spectral_norm
 from fastlanczos.host import HostRun
 from fastlanczos.kinds import Kind, kind_like
-from fastlanczos.memory import readable_bytes
+from fastlanczos.memory import too_large
 from fastlanczos.operators import as_dimension, start_vector
 from fastlanczos.probes import probe, seed_sequence
 from fastlanczos.result import LanczosResult
@@ -117,11 +117,8 @@ class LanczosIteration:
             if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
                 raise
             rows = min(self.max_steps, self.dim)
-            size = readable_bytes(rows * self.dim * np.dtype(self.basis_dtype).itemsize)
-            raise MemoryError(
-                f"the basis of {rows} vectors of length {self.dim} needs {size} in {self.basis_dtype}. "
-                'Smaller: basis_dtype="float32" (half of float64), fewer steps, or reorthogonalize="none" (no basis)'
-            ) from error
+            # Beside the basis: candidate, vector, two rows in float64, and two that a product takes.
+            raise MemoryError(too_large(self.dim, rows, self.basis_dtype, 6, kind.available_memory())) from error
         self._precision = precision_of("float64")
 
     def restart(self, v0: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["available_memory", "readable_bytes"]
+__all__ = ["available_memory", "readable_bytes", "too_large"]
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _CGROUP_USAGES = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
@@ -33,6 +33,26 @@ def readable_bytes(count: int) -> str:
         if count >= unit:
             return f"{count / unit:.3g} {name}"
     return f"{count} bytes"
+
+
+def too_large(dim: int, rows: int, basis_dtype: str, vectors: int, limit: int) -> str:
+    """Return what to say where a basis and so many working vectors in float64 do not fit into `limit` bytes."""
+    row = dim * (4 if basis_dtype == "float32" else 8)
+    others = 8 * dim * vectors
+    options = []
+    narrow = 4 * dim * rows + others + 16 * dim  # two rows are kept in float64 as well
+    if basis_dtype == "float64" and narrow <= limit:
+        options.append(f'basis_dtype="float32" ({readable_bytes(narrow)})')
+    fitting = (limit - others) // row
+    if fitting >= 1:
+        options.append(f"num_steps={min(fitting, rows)}")
+    if others + 8 * dim <= limit:
+        options.append('reorthogonalize="none" (no basis; as accurate for a density)')
+    return (
+        f"the basis of {rows} vectors of length {dim} needs {readable_bytes(row * rows + others)} in {basis_dtype}, "
+        f"working vectors included, and there are {readable_bytes(limit)}. "
+        f"What fits: {'; or '.join(options) if options else 'nothing, the vectors alone are too large'}"
+    )
 
 
 def _system_memory() -> int:

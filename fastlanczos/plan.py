@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastlanczos.memory import readable_bytes
+from fastlanczos.memory import too_large
 from fastlanczos.operators import Operator
 
 __all__ = ["Plan", "plan_memory"]
@@ -43,7 +43,9 @@ def plan_memory(
         if full <= budget or (reorthogonalize == "full" and max_memory is None and full <= available):
             return Plan("full", _lockstep(operator, num_probes, rows, budget // full))
         if reorthogonalize == "full":
-            raise MemoryError(_too_large(operator, rows, basis_dtype, available if max_memory is None else max_memory))
+            limit = available if max_memory is None else max_memory
+            vectors = _bytes_per_probe(operator, 0, basis_dtype) // (8 * operator.dim)
+            raise MemoryError(too_large(operator.dim, rows, basis_dtype, vectors, limit))
     return Plan("none", _lockstep(operator, num_probes, 1, budget // _bytes_per_probe(operator, 0, None)))
 
 
@@ -65,19 +67,3 @@ def _lockstep(operator: Operator, num_probes: int, rows: int, fitting: int) -> i
         return 1
     groups = -(-num_probes // max(1, fitting))
     return -(-num_probes // groups)
-
-
-def _too_large(operator: Operator, rows: int, basis_dtype: str, limit: int) -> str:
-    needed, half = (_bytes_per_probe(operator, rows, dtype) for dtype in (basis_dtype, "float32"))
-    options = []
-    if basis_dtype == "float64" and half <= limit:
-        options.append(f'basis_dtype="float32" ({readable_bytes(half)})')
-    row = operator.dim * np.dtype(basis_dtype).itemsize
-    fitting = (limit - _bytes_per_probe(operator, 0, basis_dtype)) // row
-    if fitting >= 1:
-        options.append(f"num_steps={fitting}")
-    options.append('reorthogonalize="none" (no basis; as accurate for a density)')
-    return (
-        f"the basis of {rows} vectors of length {operator.dim} needs {readable_bytes(needed)} in {basis_dtype}, "
-        f"working vectors included, and there are {readable_bytes(limit)}. What fits: {'; or '.join(options)}"
-    )

@@ -1,4 +1,5 @@
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -139,9 +140,23 @@ def test_no_result_before_the_first_step():
         fl.LanczosIteration(8, 4, seed=0).result()
 
 
-def test_a_basis_that_cannot_be_reserved_is_told_with_what_would_fit():
-    with pytest.raises(MemoryError, match=r"basis of 100 vectors .* GiB in float64.*float32.*none"):
-        fl.LanczosIteration(10**15, 100, v0=np.ones(1))
+@pytest.mark.parametrize(
+    ("gibibytes", "options"),
+    [
+        (60, r'basis_dtype="float32" \(.*; or num_steps=74; or reorthogonalize="none"'),
+        (30, r'What fits: num_steps=34; or reorthogonalize="none"'),
+        (4, "What fits: nothing, the vectors alone are too large"),
+    ],
+)
+def test_a_basis_that_cannot_be_reserved_is_told_with_what_would_fit(monkeypatch, gibibytes, options):
+    def refuse(rows, columns, dtype):
+        raise MemoryError
+
+    monkeypatch.setattr("fastlanczos.host.aligned_rows", refuse)
+    monkeypatch.setattr("fastlanczos.kinds.available_memory", lambda: gibibytes * 2**30)
+    with pytest.raises(MemoryError, match=r"basis of 100 vectors .* needs .* GiB in float64") as caught:
+        fl.LanczosIteration(10**8, 100, v0=np.ones(1))
+    assert re.search(options, str(caught.value)), caught.value
 
 
 def test_repr_says_where_it_is():
