@@ -11,7 +11,7 @@ import numpy as np
 
 from fastlanczos import _core
 from fastlanczos.arrays import Float64, check_product, on_device
-from fastlanczos.frameworks import Framework, framework_of
+from fastlanczos.frameworks import FRAMEWORKS, Framework, framework_of
 
 __all__ = ["DeviceRun", "available_device_memory", "cuda", "cuda_report", "device_quadrature", "ritz_pairs", "to_host"]
 
@@ -31,8 +31,8 @@ def cuda() -> ModuleType:
     """Return the CUDA engine; RuntimeError where there is none, or no GPU that it can use."""
     if _cuda is None:
         raise RuntimeError(_NOT_BUILT)
-    report = _cuda.describe()
-    if not report["devices"]:
+    if _cuda.device_count() == 0:
+        report = _cuda.describe()
         raise RuntimeError(
             f"fastlanczos has its CUDA engine, but finds no GPU to run it on ({report['problem'] or 'none is there'}): "
             f"it needs a driver for CUDA {report['runtime'] // 1000}.{report['runtime'] % 1000 // 10}, found "
@@ -154,17 +154,22 @@ class DeviceRun:
     def product(self, x: Any, what: str) -> Any:
         """Return a product as the engine takes it; TypeError or ValueError that names `what` for anything else."""
         check_product(x, what, (self.dim,))
-        self._check_device(x, what)
-        return self.framework.cast(x, "float64")
+        return self.framework.cast(self._adopt(x, what), "float64")
 
-    def _check_device(self, x: Any, what: str) -> None:
-        if not hasattr(x, "__cuda_array_interface__") and not hasattr(x, "__dlpack_device__"):
-            raise TypeError(
-                f"{what} is a {type(x).__module__}.{type(x).__qualname__}; want a {self.framework.name} array on the "
-                "GPU, as the vector is"
-            )
-        if not hasattr(x, "__cuda_array_interface__") and x.__dlpack_device__()[0] not in (2, 13):
-            raise TypeError(f"{what} is on the CPU, and the vector on GPU {self.device}: return an array on the GPU")
+    def _adopt(self, x: Any, what: str) -> Any:
+        if not hasattr(x, "__cuda_array_interface__"):
+            if not hasattr(x, "__dlpack_device__"):
+                raise TypeError(
+                    f"{what} is a {type(x).__module__}.{type(x).__qualname__}; want a {self.framework.name} array on "
+                    "the GPU, as the vector is"
+                )
+            if x.__dlpack_device__()[0] not in (2, 13):  # CUDA's, and CUDA's managed memory
+                raise TypeError(
+                    f"{what} is on the CPU, and the vector on GPU {self.device}: return an array on the GPU"
+                )
+        if FRAMEWORKS.get(type(x).__module__.split(".")[0]) is not type(self.framework):
+            x = self.framework.adopt(x)
+        return x
 
     def step(self, z: Any) -> bool:
         """Launch a step; False where a product, of this step or an earlier one, was found not to be finite."""
@@ -173,8 +178,7 @@ class DeviceRun:
     def block(self, products: Any, what: str, shape: tuple[int, int]) -> Any:
         """Return a block of products in columns as rows."""
         check_product(products, what, shape)
-        self._check_device(products, what)
-        return self.framework.rows(products)
+        return self.framework.rows(self._adopt(products, what))
 
     @staticmethod
     def step_together(runs: Sequence[DeviceRun], rows: Any) -> list[bool]:

@@ -36,6 +36,9 @@ class Framework(Protocol):
     def rows(self, block: Any) -> Any:
         """Return the columns of a block as contiguous rows, in float64."""
 
+    def adopt(self, x: Any) -> Any:
+        """Return another library's array as one of this one, in the same memory and in this one's stream's order."""
+
     def settle(self, x: Any) -> None:
         """Wait until x may be used on the engine's stream, where the library's own stream is another one."""
 
@@ -68,6 +71,10 @@ class Torch:
     def rows(self, block: Any) -> Any:
         """Return the transpose."""
         return self.cast(block.T, "float64")
+
+    def adopt(self, x: Any) -> Any:
+        """Return a tensor, by DLPack."""
+        return self.torch.from_dlpack(x)
 
     def settle(self, x: Any) -> None:
         """Nothing: the engine works on torch's own stream."""
@@ -104,6 +111,10 @@ class Cupy:
         """Return the transpose."""
         return self.cast(block.T, "float64")
 
+    def adopt(self, x: Any) -> Any:
+        """Return an array, by DLPack."""
+        return self.cupy.from_dlpack(x)
+
     def settle(self, x: Any) -> None:
         """Nothing: the engine works on CuPy's own stream."""
 
@@ -137,6 +148,10 @@ class Numba:
     def rows(self, block: Any) -> Any:
         """Raise: Numba's arrays have no blocks."""
         raise TypeError("Numba's device arrays cannot be transposed: give an operator without matmat")
+
+    def adopt(self, x: Any) -> Any:
+        """Return a device array, by the CUDA array interface."""
+        return self.cuda.as_cuda_array(x)
 
     def settle(self, x: Any) -> None:
         """Nothing: launches without a stream go to the default one."""
@@ -173,6 +188,10 @@ class Jax:
     def rows(self, block: Any) -> Any:
         """Return the transpose."""
         return self.cast(block.T, "float64")
+
+    def adopt(self, x: Any) -> Any:
+        """Return an array, by DLPack."""
+        return self.jax.dlpack.from_dlpack(x)
 
     def settle(self, x: Any) -> None:
         """Wait for JAX."""

@@ -230,6 +230,25 @@ def test_quadrature_on_the_device_is_that_of_the_cpu(gpu):
         fl.quadrature(on(gpu, bad), on(gpu, beta))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_engine_takes_dlpack_on_the_stream_that_it_works_on(gpu, dtype):
+    values = RNG.normal(size=(6, 10)).astype(dtype)
+    foreign = fake_gpu.DLPackArray(on(gpu, values)[1:4, :7])
+    np.testing.assert_array_equal(gpu.module.to_host(foreign, 0), values[1:4, :7])
+    gpu.module.to_host(foreign, 77)
+    assert foreign.streams == [1, 77]  # 1 is the default stream in DLPack's protocol
+    with pytest.raises(ValueError, match="not on a CUDA device"):
+        gpu.module.to_host(fake_gpu.DLPackArray(foreign.array, device_type=1), 0)
+
+
+def test_a_product_may_be_another_librarys_array(gpu):
+    d = on(gpu, D)
+    r = fl.lanczos(lambda v: fake_gpu.DLPackArray(d * v), N, 10, v0=on(gpu, V0))
+    np.testing.assert_allclose(ritz(r), ritz(fl.lanczos(lambda v: D * v, N, 10, v0=V0)), atol=1e-14)
+    with pytest.raises(TypeError, match="is on the CPU"):
+        fl.lanczos(lambda v: fake_gpu.DLPackArray(d * v, device_type=1), N, 10, v0=on(gpu, V0))
+
+
 def test_show_config_names_the_device(gpu, capsys):
     fl.show_config()
     assert "emulated GPU" in capsys.readouterr().out

@@ -151,6 +151,14 @@ def test_matrices_on_the_gpu():
     np.testing.assert_allclose(d.nodes, expected.nodes, atol=1e-11)
 
 
+def test_a_product_may_be_another_librarys_array():
+    cupy = pytest.importorskip("cupy")
+    d = cupy.asarray(D)
+    r = fl.lanczos(lambda v: d * cupy.from_dlpack(v), N, 30, v0=torch.tensor(V0, device="cuda"))
+    assert isinstance(r.basis, torch.Tensor)
+    close(r, fl.lanczos(lambda v: D * v, N, 30, v0=V0), 1e-13)
+
+
 def test_the_hessian_of_a_network_on_the_gpu():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(12, 9), torch.nn.Tanh(), torch.nn.Linear(9, 4)).double()

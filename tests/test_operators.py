@@ -91,6 +91,9 @@ def test_arrays_on_a_gpu_without_the_engine_are_told_how_to_get_it(call, monkeyp
 @pytest.mark.parametrize("call", GPU_CALLS)
 def test_arrays_on_a_gpu_without_a_driver_are_told_what_was_found(call, monkeypatch):
     class Engine:
+        def device_count():
+            return 0
+
         def describe():
             return {"devices": [], "problem": "no CUDA-capable device", "runtime": 13000, "driver": 12040}
 

@@ -396,6 +396,14 @@ py::tuple location(const py::object& x) {
     return py::make_tuple(array.device, array.contiguous());
 }
 
+// GPUs that can be used: none where there is no driver, or an older one than the runtime wants.
+int device_count() {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+    (void)cudaGetLastError();
+    return 0;
+}
+
 // What there is, or why there is nothing.
 py::dict describe() {
     py::dict d;
@@ -472,6 +480,7 @@ PYBIND11_MODULE(_cuda, module) {
     module.def("to_host", &to_host, py::arg("array"), py::arg("stream"));
     module.def("to_device", &to_device, py::arg("host"), py::arg("array"), py::arg("stream"));
     module.def("location", &location, py::arg("array"));
+    module.def("device_count", &device_count);
     module.def("describe", &describe);
     module.def("memory_info", &memory_info, py::arg("device"));
     module.def("synchronize", &synchronize, py::arg("device"), py::arg("stream"));

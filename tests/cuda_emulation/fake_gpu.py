@@ -143,6 +143,49 @@ class Array:
     T = property(lambda self: Array(self._memory, self._values.T))
 
 
+class DLTensor(ctypes.Structure):
+    """DLPack's tensor."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )  # fmt: skip
+
+
+class DLManagedTensor(ctypes.Structure):
+    """DLPack's tensor and who frees it."""
+
+    _fields_ = (("tensor", DLTensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p))
+
+
+class DLPackArray:
+    """Another library's array, which speaks DLPack alone; `device_type` 2 is CUDA."""
+
+    __module__ = "another_library"
+
+    def __init__(self, array, device_type=2):
+        self.array, self.device_type = array, device_type
+        self.shape, self.dtype, self.streams = array.shape, array.dtype, []
+
+    def __dlpack_device__(self):
+        return self.device_type, 0
+
+    def __dlpack__(self, *, stream=None):
+        self.streams.append(stream)
+        x = self.array._values
+        self._shape = (ctypes.c_int64 * x.ndim)(*x.shape)
+        self._strides = (ctypes.c_int64 * x.ndim)(*(s // x.itemsize for s in x.strides))
+        offset = 16  # the data's pointer is 16 bytes early
+        tensor = DLTensor(x.__array_interface__["data"][0] - offset, self.device_type, 0, x.ndim, 2, 8 * x.itemsize, 1,
+                          self._shape, self._strides, offset)  # fmt: skip
+        self._managed = DLManagedTensor(tensor, None, None)
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        return new(ctypes.addressof(self._managed), b"dltensor", None)
+
+
 class Framework:
     """What fastlanczos/frameworks.py wants to know of a library, for `Array`."""
 
@@ -171,6 +214,11 @@ class Framework:
     def rows(self, block):
         """Return the transpose."""
         return self.cast(block.T, "float64")
+
+    def adopt(self, x):
+        """Return an array of another library's, by the CUDA array interface or DLPack."""
+        host = self.gpu.module.to_host(x, 0)
+        return Array.of(self.gpu, host)
 
     def settle(self, x):
         """Nothing to wait for."""

@@ -53,6 +53,7 @@ __device__ __noinline__ inline void inspect(const Batch& batch, double* room) {
         const double factor = ldexp(1.0, -exponent), up = ldexp(1.0, kUnitExponent), down = ldexp(1.0, -kUnitExponent);
         double dot = 0.0, of_large = 0.0, of_small = 0.0, largest = 0.0, not_finite = 0.0;
         const Index end = first_inspected(run, chunk + 1, chunks);
+#pragma unroll 4
         for (Index i = first_inspected(run, chunk, chunks) + threadIdx.x; i < end; i += blockDim.x) {
             const double u = load(run.candidate + i), z = load(run.z + i);
             dot += u * (factor * z);
@@ -305,6 +306,7 @@ __device__ inline void normalize(const Batch& batch) {
         if (load(&run.scalars->taken) != 1) return;
         const double inverse = load(&run.scalars->inverse_beta);
         const Index end = first_inspected(run, chunk + 1, chunks);
+#pragma unroll 4
         for (Index i = first_inspected(run, chunk, chunks) + threadIdx.x; i < end; i += blockDim.x) {
             const double u = inverse * load(run.candidate + i);
             store(run.candidate + i, u);
