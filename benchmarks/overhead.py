@@ -66,7 +66,7 @@ def overhead(n, num_steps, repeats, function):
             drive([iteration], as_operator(operator, n), bar=tqdm(disable=True))
             iteration.result()
             wholes.append(time.perf_counter() - began)
-            sweeps.append(iteration._run.core.sweep_seconds)
+            sweeps.append(iteration._run.sweep_seconds)
             began = time.perf_counter()
             for _ in range(num_steps):
                 product()

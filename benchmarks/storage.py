@@ -34,7 +34,7 @@ def float32_rows(num_steps):
             difference = float(np.abs(wide.quadrature()[0] - narrow.quadrature()[0]).max() / norm)
         V = narrow.basis.astype(float)
         orthogonality = float(np.abs(V @ V.T - np.eye(k)).max())
-        sweeps = alphas["float32"]._run.core.sweeps / k
+        sweeps = alphas["float32"]._run.sweeps / k
         rows.append([name, num_steps, wide.num_steps, k, difference, orthogonality, sweeps])
     return rows
 

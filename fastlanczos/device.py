@@ -171,9 +171,9 @@ class DeviceRun:
             x = self.framework.adopt(x)
         return x
 
-    def step(self, z: Any) -> bool:
+    def advance(self, z: Any) -> bool:
         """Launch a step; False where a product, of this step or an earlier one, was found not to be finite."""
-        return self.step_together([self], z)[0]
+        return self.advance_together([self], z)[0]
 
     def block(self, products: Any, what: str, shape: tuple[int, int]) -> Any:
         """Return a block of products in columns as rows."""
@@ -181,8 +181,8 @@ class DeviceRun:
         return self.framework.rows(self._adopt(products, what))
 
     @staticmethod
-    def step_together(runs: Sequence[DeviceRun], rows: Any) -> list[bool]:
-        """Launch a step of every run together; for each, what `step` returns."""
+    def advance_together(runs: Sequence[DeviceRun], rows: Any) -> list[bool]:
+        """Launch a step of every run together; for each, what `advance` returns."""
         first = runs[0]
         first.framework.settle(rows)
         first._cuda.step([run.run for run in runs], rows, first.framework.stream())
@@ -202,7 +202,7 @@ class DeviceRun:
 
     @property
     def launched(self) -> int:
-        """Steps that were asked for and are not refused, as far as the host knows."""
+        """Steps that were asked for and not refused, as far as the host knows."""
         return int(self.run.launched())
 
     @property
@@ -246,8 +246,8 @@ class DeviceRun:
         """Return the first k rows of the basis, not copied where the framework has views."""
         return None if self.basis is None else self.basis[:k, : self.dim]
 
-    def state(self) -> dict[str, Any]:
-        """Return everything the run is, as NumPy arrays in the layout of `HostRun.state`."""
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything the run is, as NumPy arrays in the layout of `HostRun.snapshot`."""
         k = self.steps
         recent = np.empty(0)
         if self.recent is not None:
@@ -263,9 +263,9 @@ class DeviceRun:
             "scalars": self.run.state(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` returned, here or on the host, for a run of the same size."""
-        scalars = dict(state["scalars"])
+    def take_up(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot of a run of the same size, on the host or a device."""
+        scalars = dict(snapshot["scalars"])
         if "next" not in scalars:
             scalars |= _next_step(scalars, self.storage)
         for name in ("alpha", "beta", "h", "coefficients"):
@@ -273,13 +273,13 @@ class DeviceRun:
         stream = self.framework.stream()
         if self.recent is not None:
             recent = np.zeros((len(self.recent) // self._recent_stride, self._recent_stride))
-            recent[:, : self.dim] = np.reshape(state["recent"], (-1, self.dim))
+            recent[:, : self.dim] = np.reshape(snapshot["recent"], (-1, self.dim))
             self._cuda.to_device(recent.ravel(), self.recent, stream)
         for target in (self.candidate, self.vector):
-            self._cuda.to_device(np.ascontiguousarray(state["candidate"]), target, stream)
-        if self.basis is not None and len(state["basis"]):
-            padded = np.zeros((len(state["basis"]), self.basis.shape[1]), self.storage)
-            padded[:, : self.dim] = state["basis"]
+            self._cuda.to_device(np.ascontiguousarray(snapshot["candidate"]), target, stream)
+        if self.basis is not None and len(snapshot["basis"]):
+            padded = np.zeros((len(snapshot["basis"]), self.basis.shape[1]), self.storage)
+            padded[:, : self.dim] = snapshot["basis"]
             self._cuda.to_device(padded, self.basis[: len(padded)], stream)
         self.run.restore(scalars)
 

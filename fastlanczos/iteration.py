@@ -203,7 +203,7 @@ class LanczosIteration:
                 f"the run is finished after {self.num_steps} of {self.max_steps} steps: it takes no further product"
             )
         z = self._run.product(product, f"the product in Lanczos step {self._run.launched + 1}")
-        if not self._run.step(z):
+        if not self._run.advance(z):
             raise self._not_finite(z)
         self._precision = max(self._precision, precision_of(getattr(product, "dtype", None)))
         return not self.finished
@@ -238,7 +238,7 @@ class LanczosIteration:
             "basis_dtype": self.basis_dtype,
             "like": self._kind.dtype if self._kind.name == "torch" else "numpy",
             "precision": self._precision,
-            **self._run.state(),
+            **self._run.snapshot(),
         }
 
     @classmethod
@@ -291,7 +291,7 @@ class LanczosIteration:
         for name, shape in wanted.items():
             if np.shape(state[name]) != shape:
                 raise ValueError(f"the state's {name} has shape {np.shape(state[name])}, want {shape}")
-        it._run.restore(state)
+        it._run.take_up(state)
         return it
 
     def _not_finite(self, z: Any) -> NonFiniteError:
@@ -326,7 +326,7 @@ def step_together(iterations: Sequence[LanczosIteration], products: Any) -> None
     runs = [it._run for it in iterations]
     what = f"the block of products in Lanczos step {runs[0].launched + 1}"
     z = runs[0].block(products, what, (iterations[0].dim, len(runs)))
-    finite = type(runs[0]).step_together(runs, z)  # type: ignore[arg-type]
+    finite = type(runs[0]).advance_together(runs, z)  # type: ignore[arg-type]
     precision = precision_of(getattr(products, "dtype", None))
     for it in iterations:
         it._precision = max(it._precision, precision)
@@ -341,8 +341,8 @@ def run_natively(
     `products` is memory of shape (p, n). Returns the number of steps taken. Raises what a signal handler raises
     (KeyboardInterrupt), and NonFiniteError as `step_together`.
     """
-    cores = [it._run.core for it in iterations if isinstance(it._run, HostRun)]
-    steps, outcomes = _core.advance(cores, matvec, products, max_steps, seconds)
+    runs = [it._run for it in iterations if isinstance(it._run, HostRun)]
+    steps, outcomes = _core.advance(runs, matvec, products, max_steps, seconds)
     _check(iterations, [outcome != _core.Outcome.not_finite for outcome in outcomes], products)
     return int(steps)
 

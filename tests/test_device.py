@@ -217,6 +217,12 @@ def test_a_basis_that_does_not_fit_is_told_with_what_would(gpu):
     assert r.info["reorthogonalize"] == "none"
 
 
+def test_a_gpu_with_too_little_shared_memory_is_told(gpu):
+    gpu.configure(shared_bytes=16 * 1024)
+    with pytest.raises(RuntimeError, match="16384 bytes of shared memory for a block"):
+        fl.lanczos(lambda v: v, N, 5, v0=on(gpu, V0))
+
+
 def test_quadrature_on_the_device_is_that_of_the_cpu(gpu):
     alpha, beta = RNG.normal(size=(2, 5, 12)), RNG.normal(size=(2, 5, 11))
     nodes, weights = fl.quadrature(on(gpu, alpha), on(gpu, beta))

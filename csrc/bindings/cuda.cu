@@ -43,6 +43,9 @@ Launch plan_launch(int device) {
     const int shared = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     launch.threads = gpu::kMaxThreads;
     while (launch.threads > 64 && 2 * gpu::fixed_shared_bytes(launch.threads) > shared) launch.threads /= 2;
+    if (gpu::fixed_shared_bytes(launch.threads) > shared)
+        throw std::runtime_error("the GPU has " + std::to_string(shared) + " bytes of shared memory for a block, and " +
+                                 std::to_string(gpu::fixed_shared_bytes(launch.threads)) + " are needed");
     launch.shared_bytes = shared;
     const auto kernel = &gpu::step_kernel<basis>;
     checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "preparing the kernel");
