@@ -33,3 +33,29 @@ def test_a_source_distribution_holds_all_that_compiling_needs(tmp_path):
         names = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
     headers = {str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.is_file()}
     assert headers | {"setup.py", "pyproject.toml", "LICENSE", "README.md", "fastlanczos/py.typed"} <= names
+
+
+def test_a_wrong_wish_for_cuda_is_told():
+    environment = os.environ | {"FASTLANCZOS_CUDA": "yes"}
+    command = [sys.executable, "setup.py", "--version"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode != 0
+    assert "FASTLANCZOS_CUDA must be 0 (without) or 1 (demanded), got 'yes'" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script in place of nvcc")
+def test_an_nvcc_that_fails_is_told_with_the_way_around(tmp_path):
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\nexit 1\n")
+    nvcc.chmod(0o755)
+    environment = os.environ | {"FASTLANCZOS_CUDA": "1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    program = (
+        "import sys, setuptools; sys.argv = ['setup.py', '--version']; import setup\n"
+        "build = setup.BuildCore(setuptools.Distribution()); build.ensure_finalized()\n"
+        f"build.build_lib = {str(tmp_path)!r}\n"
+        "build.build_extension(setup.extensions[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode != 0
+    assert "FASTLANCZOS_CUDA=0 in the environment" in done.stderr
+    assert "Traceback" not in done.stderr

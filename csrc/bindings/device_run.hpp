@@ -1,0 +1,333 @@
+// A Lanczos run in arrays of the caller's on a CUDA device.
+//
+// In an unnamed namespace, since the emulation's module of the same name may be loaded beside the real one.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+
+#include "device_array.hpp"
+#include "fastlanczos/cuda/step.cuh"
+
+namespace gpu = fastlanczos::cuda;
+using gpu::Index;
+using HostVector = py::array_t<double, py::array::c_style>;
+
+namespace {
+
+void require(bool condition, const char* message) {
+    if (!condition) throw py::value_error(message);
+}
+
+cudaStream_t stream_of(std::uintptr_t stream) { return reinterpret_cast<cudaStream_t>(stream); }
+
+int attribute(cudaDeviceAttr what, int device) {
+    int value = 0;
+    checked(cudaDeviceGetAttribute(&value, what, device), "asking for a property of the device");
+    return value;
+}
+
+// How a device runs the step: found out once for each.
+struct Launch {
+    int blocks = 0, threads = 0;
+    Index shared_bytes = 0;
+    bool cooperative = false;
+};
+
+template <gpu::Basis basis>
+Launch plan_launch(int device) {
+    Launch launch;
+    const OnDevice on(device);
+    const int shared = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    launch.threads = gpu::kMaxThreads;
+    while (launch.threads > 64 && 2 * gpu::fixed_shared_bytes(launch.threads) > shared) launch.threads /= 2;
+    if (gpu::fixed_shared_bytes(launch.threads) > shared)
+        throw std::runtime_error("the GPU has " + std::to_string(shared) + " bytes of shared memory for a block, and " +
+                                 std::to_string(gpu::fixed_shared_bytes(launch.threads)) + " are needed");
+    launch.shared_bytes = shared;
+    const auto kernel = &gpu::step_kernel<basis>;
+    checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "preparing the kernel");
+    int on_multiprocessor = 0;
+    checked(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&on_multiprocessor, kernel, launch.threads,
+                                                          static_cast<std::size_t>(shared)),
+            "sizing the grid");
+    launch.blocks = attribute(cudaDevAttrMultiProcessorCount, device) * std::max(on_multiprocessor, 1);
+    launch.cooperative = attribute(cudaDevAttrCooperativeLaunch, device) != 0;
+    return launch;
+}
+
+Launch plan_launch(gpu::Basis basis, int device) {
+    return basis == gpu::Basis::none      ? plan_launch<gpu::Basis::none>(device)
+           : basis == gpu::Basis::float32 ? plan_launch<gpu::Basis::float32>(device)
+                                          : plan_launch<gpu::Basis::float64>(device);
+}
+
+gpu::Basis basis_of(const std::string& storage) {
+    require(storage == "none" || storage == "float32" || storage == "float64", "no such storage");
+    return storage == "none" ? gpu::Basis::none : storage == "float32" ? gpu::Basis::float32 : gpu::Basis::float64;
+}
+
+// A word that the device writes and the host sees without asking.
+class Told {
+public:
+    Told() {
+        void *host = nullptr, *device = nullptr;
+        checked(cudaHostAlloc(&host, sizeof(int), cudaHostAllocMapped), "allocating a word for the device to write");
+        host_ = static_cast<volatile int*>(host);
+        *host_ = 0;
+        checked(cudaHostGetDevicePointer(&device, host, 0), "mapping a word for the device to write");
+        device_ = static_cast<volatile int*>(device);
+    }
+    ~Told() { (void)cudaFreeHost(const_cast<int*>(host_)); }
+    Told(const Told&) = delete;
+    Told& operator=(const Told&) = delete;
+
+    int get() const { return *host_; }
+    void set(int value) { *host_ = value; }
+    volatile int* device() const { return device_; }
+
+private:
+    volatile int *host_ = nullptr, *device_ = nullptr;
+};
+
+// A run in arrays of the caller's on one device: basis (max_steps, dim) with rows that begin at 16 bytes, or None;
+// candidate and vector (dim); recent (2 or 1 rows of dim, made even, for float32 or none); workspace
+// (workspace_entries()). Nothing here waits for the device but start(), restore() and what reads numbers back.
+class Run {
+public:
+    Run(Index dim, Index max_steps, const std::string& storage, py::object basis, py::object candidate,
+        py::object recent, py::object vector, py::object workspace, std::uintptr_t stream)
+        : basis_(basis_of(storage)), arrays_{basis, candidate, recent, vector, workspace}, stream_(stream) {
+        require(dim >= 1 && max_steps >= 1, "dim and max_steps must be at least 1");
+        run_.dim = dim;
+        run_.max_steps = std::min(dim, max_steps);
+        run_.candidate = vector_of(candidate, dim);
+        device_ = device_array(candidate, stream).device;
+        run_.vector = vector_of(vector, dim);
+        const Index kept = basis_ == gpu::Basis::float64 ? 0 : basis_ == gpu::Basis::float32 ? 2 : 1;
+        if (kept > 0) run_.recent = vector_of(recent, kept * run_.recent_stride());
+        require(reinterpret_cast<std::uintptr_t>(run_.recent) % 16 == 0, "memory must begin at 16 bytes");
+        launch_ = plan_launch(basis_, device_);
+        const Index entries = gpu::workspace_entries(run_.max_steps, launch_.blocks, basis_);
+        double* memory = vector_of(workspace, entries);
+        require(reinterpret_cast<std::uintptr_t>(memory) % 16 == 0, "memory must begin at 16 bytes");
+        gpu::cut_workspace(memory, run_.max_steps, launch_.blocks, basis_, run_);
+        if (basis_ != gpu::Basis::none) {
+            const DeviceArray rows = device_array(basis, stream);
+            require(rows.entry == (basis_ == gpu::Basis::float32 ? Entry::float32 : Entry::float64) &&
+                        rows.shape.size() == 2 && rows.shape[0] >= run_.max_steps && rows.shape[1] >= dim &&
+                        rows.strides[1] == 1 && rows.strides[0] * rows.itemsize() % 16 == 0 &&
+                        reinterpret_cast<std::uintptr_t>(rows.data) % 16 == 0,
+                    "expected a basis of max_steps rows that begin at 16 bytes");
+            run_.basis = rows.data;
+            run_.stride = rows.strides[0];
+        }
+        run_.told = told_.device();
+        put_scalars();
+    }
+
+    // Begins with a unit vector.
+    void start(const HostVector& unit) {
+        require(unit.ndim() == 1 && unit.shape(0) == run_.dim, "expected a vector of the run's dimension");
+        settle();
+        upload(unit.data(), run_.candidate, run_.dim);
+        upload(unit.data(), run_.vector, run_.dim);
+        scalars_ = gpu::Scalars();
+        put_scalars();
+        launched_ = 0;
+    }
+
+    // One step with z = A times the vector, for every run in `runs`; the products are rows of `products`.
+    static void step(const std::vector<Run*>& runs, const py::object& products, std::uintptr_t stream) {
+        require(!runs.empty(), "no run was given");
+        Run& first = *runs[0];
+        const DeviceArray z = device_array(products, stream);
+        const auto count = static_cast<long long>(runs.size());
+        const bool block = z.shape.size() == 2;
+        require(z.entry == Entry::float64 && (block ? z.shape[0] == count : count == 1) &&
+                    z.shape.back() == first.run_.dim && (first.run_.dim == 1 || z.strides.back() == 1),
+                "expected products in contiguous rows of float64");
+        require(z.device == first.device_, "the product is on another device than the run");
+        const OnDevice on(first.device_);
+        for (std::size_t begin = 0; begin < runs.size(); begin += gpu::kMaxRuns) {
+            gpu::Batch batch;
+            batch.blocks = first.launch_.blocks;
+            batch.shared_bytes = first.launch_.shared_bytes;
+            for (std::size_t r = begin; r < std::min(runs.size(), begin + gpu::kMaxRuns); ++r) {
+                Run& run = *runs[r];
+                require(run.run_.dim == first.run_.dim && run.basis_ == first.basis_ && run.device_ == first.device_,
+                        "the runs must be of one dimension, storage and device");
+                require(std::find(runs.begin(), runs.begin() + static_cast<std::ptrdiff_t>(r), runs[r]) ==
+                            runs.begin() + static_cast<std::ptrdiff_t>(r),
+                        "a run was given twice");
+                run.run_.z =
+                    static_cast<const double*>(z.data) + (block ? static_cast<long long>(r) * z.strides[0] : 0);
+                run.stream_ = stream;
+                ++run.launched_;
+                batch.runs[batch.count++] = run.run_;
+            }
+            checked(gpu::launch_step(batch, first.basis_, first.launch_.threads, first.launch_.cooperative,
+                                     stream_of(stream)),
+                    "launching the step");
+        }
+    }
+
+    // What the device has said so far: the run's status, possibly that of some steps ago.
+    int told() const { return told_.get(); }
+    Index launched() const { return launched_; }
+
+    // Waits for the device; the status is then that of the last step. Never from memory: a captured step may have been
+    // replayed meanwhile.
+    int settle() {
+        download(run_.scalars, &scalars_, 1);
+        wait();
+        return static_cast<int>(scalars_.status);
+    }
+
+    // Lets a run that has met entries that are not finite take another product for the same step.
+    void resume() {
+        settle();
+        scalars_.status = gpu::Status::running;
+        put_scalars();
+        launched_ = scalars_.steps;
+    }
+
+    const gpu::Scalars& scalars() {
+        settle();
+        return scalars_;
+    }
+
+    py::array_t<double> alpha() { return scaled(run_.alpha, scalars().steps, scalars().exponent); }
+    py::array_t<double> beta() {
+        return scaled(run_.beta, std::max<Index>(scalars().steps - 1, 0), scalars().exponent);
+    }
+
+    double residual_norm() {
+        const Index k = scalars().steps;
+        if (k == 0) return 0.0;
+        const double last = scaled(run_.beta + k - 1, 1, scalars_.exponent).at(0);
+        return last * std::sqrt(scalars_.status == gpu::Status::breakdown ? 1.0 : scalars_.nu2);
+    }
+
+    double max_projection() { return std::ldexp(scalars().max_projection, scalars_.exponent); }
+
+    // As that of _core.Run, and what the next step needs besides.
+    py::dict state() {
+        const gpu::Scalars s = scalars();
+        const Index rows = basis_ == gpu::Basis::none ? std::min<Index>(s.steps, 1) : s.steps;
+        const bool broken = s.status == gpu::Status::breakdown;
+        py::dict d;
+        d["steps"] = s.steps;
+        d["sweeps"] = s.sweeps;
+        d["exponent"] = s.exponent;
+        d["breakdown"] = broken;
+        d["scale"] = s.scale;
+        d["max_projection"] = s.max_projection;
+        d["alpha"] = scaled(run_.alpha, s.steps, 0);
+        d["beta"] = scaled(run_.beta, s.steps, 0);
+        d["h"] = scaled(run_.h, broken ? 0 : basis_ == gpu::Basis::none ? std::min<Index>(s.steps, 2) : s.steps, 0);
+        d["next"] = std::vector<double>{s.nu2, s.b, s.last, s.h_c};
+        d["coefficients"] = scaled(reinterpret_cast<double*>(run_.coefficients), 2 * rows, 0);
+        return d;
+    }
+
+    void restore(const py::dict& d) {
+        const auto alpha = d["alpha"].cast<HostVector>(), beta = d["beta"].cast<HostVector>();
+        const auto h = d["h"].cast<HostVector>(), coefficients = d["coefficients"].cast<HostVector>();
+        const auto next = d["next"].cast<std::vector<double>>();
+        gpu::Scalars s;
+        s.steps = d["steps"].cast<Index>();
+        const Index rows = basis_ == gpu::Basis::none ? std::min<Index>(s.steps, 1) : s.steps;
+        require(s.steps >= 0 && s.steps <= run_.max_steps && alpha.size() == s.steps && beta.size() == s.steps &&
+                    h.size() <= s.steps && coefficients.size() == 2 * rows && next.size() == 4,
+                "the state does not belong to a run of this size");
+        s.sweeps = d["sweeps"].cast<Index>();
+        s.exponent = d["exponent"].cast<int>();
+        s.scale = d["scale"].cast<double>();
+        s.max_projection = d["max_projection"].cast<double>();
+        s.nu2 = next[0];
+        s.b = next[1];
+        s.last = next[2];
+        s.h_c = next[3];
+        s.status = d["breakdown"].cast<bool>() ? gpu::Status::breakdown
+                   : s.steps == run_.max_steps ? gpu::Status::complete
+                                               : gpu::Status::running;
+        settle();
+        upload(alpha.data(), run_.alpha, alpha.size());
+        upload(beta.data(), run_.beta, beta.size());
+        upload(h.data(), run_.h, h.size());
+        upload(coefficients.data(), reinterpret_cast<double*>(run_.coefficients), coefficients.size());
+        scalars_ = s;
+        put_scalars();
+        launched_ = s.steps;
+    }
+
+private:
+    double* vector_of(const py::object& x, Index entries) const {
+        const DeviceArray array = device_array(x, stream_);
+        require(
+            array.entry == Entry::float64 && array.shape.size() == 1 && array.size() >= entries && array.contiguous(),
+            "expected a contiguous float64 vector on a device, long enough");
+        require(device_ < 0 || array.device == device_, "the arrays are on different devices");
+        return static_cast<double*>(array.data);
+    }
+
+    template <class T>
+    void upload(const T* from, T* to, Index count) {
+        const OnDevice on(device_);
+        checked(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(T), cudaMemcpyHostToDevice,
+                                stream_of(stream_)),
+                "copying to the device");
+        wait();  // the source may go
+    }
+
+    template <class T>
+    void download(const T* from, T* to, Index count) {
+        const OnDevice on(device_);
+        checked(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(T), cudaMemcpyDeviceToHost,
+                                stream_of(stream_)),
+                "copying from the device");
+    }
+
+    void wait() {
+        const OnDevice on(device_);
+        const py::gil_scoped_release release;
+        const cudaError_t status = cudaStreamSynchronize(stream_of(stream_));
+        const py::gil_scoped_acquire acquire;
+        checked(status, "waiting for the device");
+    }
+
+    void put_scalars() {
+        upload(&scalars_, run_.scalars, 1);
+        told_.set(static_cast<int>(scalars_.status));
+    }
+
+    py::array_t<double> scaled(const double* from, Index count, int exponent) {
+        py::array_t<double> values(count);
+        if (count > 0) {
+            download(from, values.mutable_data(), count);
+            wait();
+        }
+        for (Index k = 0; k < count; ++k) values.mutable_at(k) = std::ldexp(values.at(k), exponent);
+        return values;
+    }
+
+    gpu::Run run_{};
+    gpu::Basis basis_;
+    Launch launch_;
+    int device_ = -1;
+    Told told_;
+    std::vector<py::object> arrays_;
+    std::uintptr_t stream_;
+    gpu::Scalars scalars_;
+    Index launched_ = 0;
+};
+
+Index workspace_entries(Index dim, Index max_steps, const std::string& storage, int device) {
+    const gpu::Basis basis = basis_of(storage);
+    return gpu::workspace_entries(std::min(dim, max_steps), plan_launch(basis, device).blocks, basis);
+}
+
+}  // namespace
