@@ -35,10 +35,14 @@ def cuda() -> ModuleType:
         report = _cuda.describe()
         raise RuntimeError(
             f"fastlanczos has its CUDA engine, but finds no GPU to run it on ({report['problem'] or 'none is there'}): "
-            f"it needs a driver for CUDA {report['runtime'] // 1000}.{report['runtime'] % 1000 // 10}, found "
-            f"{report['driver'] // 1000}.{report['driver'] % 1000 // 10}. Pass CPU arrays otherwise"
+            f"it needs a driver for CUDA {_version(report['runtime'])}, found "
+            f"{_version(report['driver']) if report['driver'] else 'no driver'}. Pass CPU arrays otherwise"
         )
     return _cuda
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def cuda_report() -> str:

@@ -190,7 +190,6 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
     Scalars* s = run.scalars;
     const bool leader = threadIdx.x == 0;
     if (round == 0 && load(&s->taken) == -1) {
-        __syncthreads();
         if (leader) {
             store(&s->status, Status::not_finite);
             *run.told = static_cast<int>(Status::not_finite);
@@ -238,14 +237,13 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
         ++k;
         projected = rows + 1;
     }
-    __syncthreads();
 
     // Breakdown, another correction, or h of the next step.
     bool breakdown = norm <= kRoundingLevel * scale || k == run.dim, again = false;
     double square = 0.0;
     if (!breakdown) {
+        // Whoever stores h_j reads it here; the barriers in sum_over() show it, and the new alpha, to all.
         for (Index j = threadIdx.x; j < projected; j += blockDim.x) store(run.h + j, load(run.dots + j) / norm);
-        __syncthreads();
         square = sum_over(projected, room, [&](Index j) {
             const double h = load(run.h + j);
             return h * h;
@@ -279,7 +277,6 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
             return h * c;
         });
     }
-    __syncthreads();
     if (!leader) return;
     store(run.beta + k - 1, norm);
     store(&s->sweeps, load(&s->sweeps) + 1);

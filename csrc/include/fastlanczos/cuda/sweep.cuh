@@ -272,7 +272,6 @@ __device__ __noinline__ void sweep_chunk(const Run& run, Basis basis, const Rows
         const Index j = s < 2 ? rows.stored + s : count + s - 2;
         if (lane == 0) store(run.partial + j * blocks + chunk, sum);
     }
-    __syncthreads();  // shared memory may be used for the next chunk
 }
 
 }  // namespace fastlanczos::cuda
