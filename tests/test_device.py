@@ -1,7 +1,10 @@
 """The Python side of the CUDA engine, on the emulated GPU."""
 
+import os
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +224,59 @@ def test_a_gpu_with_too_little_shared_memory_is_told(gpu):
     gpu.configure(shared_bytes=16 * 1024)
     with pytest.raises(RuntimeError, match="16384 bytes of shared memory for a block"):
         fl.lanczos(lambda v: v, N, 5, v0=on(gpu, V0))
+
+
+def test_more_probes_than_a_launch_takes(gpu):
+    launches = gpu.launches
+    d = fl.spectral_density(on(gpu, np.diag(D[:40])), num_probes=20, num_steps=4, seed=1)
+    assert gpu.launches == launches + 2 * 4
+    e = fl.spectral_density(np.diag(D[:40]), num_probes=20, num_steps=4, seed=1)
+    np.testing.assert_allclose(d.nodes, e.nodes, atol=1e-13)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_ctrl_c_is_answered_while_the_device_is_busy(gpu):
+    d = on(gpu, D)
+    it = fl.LanczosIteration(N, 12, v0=on(gpu, V0))
+    for _ in range(5):
+        it.step(d * it.vector)
+    gpu.stay_busy(10**12)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            print(it.alpha)
+    finally:
+        timer.join()
+        gpu.stay_busy(0)
+    assert it.num_steps == 5
+
+
+def test_an_exception_of_the_matvec_carries_the_finished_steps(gpu):
+    d, calls = on(gpu, D), []
+
+    def matvec(v):
+        calls.append(1)
+        if len(calls) == 6:
+            raise OSError("lost")
+        return d * v
+
+    with pytest.raises(OSError, match="lost") as caught:
+        fl.lanczos(matvec, N, 20, v0=on(gpu, V0))
+    assert caught.value.partial.num_steps == 5
+    assert isinstance(caught.value.partial.basis, fake_gpu.Array)
+
+
+def test_a_callback_may_end_the_run(gpu):
+    d, seen = on(gpu, D), []
+
+    def callback(it):
+        seen.append(it.num_steps)
+        if it.num_steps == 4:
+            raise StopIteration
+
+    assert fl.lanczos(lambda v: d * v, N, 20, v0=on(gpu, V0), callback=callback).num_steps == 4
+    assert seen == [1, 2, 3, 4]
 
 
 def test_quadrature_on_the_device_is_that_of_the_cpu(gpu):

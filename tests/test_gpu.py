@@ -1,6 +1,9 @@
 """The CUDA engine on a GPU, with the frameworks themselves. Skipped where there is none: see test_device.py."""
 
 import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -110,6 +113,28 @@ def test_the_current_stream_is_honoured():
     with torch.cuda.stream(stream):
         r = fl.lanczos(late, N, 40, v0=v0)
     assert r.alpha.tobytes() == expected.alpha.tobytes()
+
+
+def test_ctrl_c_is_answered_however_far_the_host_is_ahead():
+    matvec, v0, _ = torch_run()
+    busy = torch.randn(8000, 8000, device="cuda", dtype=torch.float64)
+    out = torch.empty_like(busy)
+
+    def slow(v):
+        torch.matmul(busy, busy, out=out)
+        return matvec(v)
+
+    sent = []
+
+    def interrupt():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Timer(1.0, interrupt).start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fl.lanczos(slow, N, 2000, v0=v0)
+    assert caught.value.partial.num_steps > 0
+    assert time.perf_counter() - sent[0] < 5
 
 
 def test_a_step_is_captured_in_a_graph_and_replayed():

@@ -7,6 +7,8 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "device_array.hpp"
 #include "fastlanczos/cuda/step.cuh"
@@ -69,14 +71,15 @@ gpu::Basis basis_of(const std::string& storage) {
     return storage == "none" ? gpu::Basis::none : storage == "float32" ? gpu::Basis::float32 : gpu::Basis::float64;
 }
 
-// A word that the device writes and the host sees without asking.
+// How far a run is, which the device writes and the host sees without asking: status and finished steps.
 class Told {
 public:
     Told() {
         void *host = nullptr, *device = nullptr;
-        checked(cudaHostAlloc(&host, sizeof(int), cudaHostAllocMapped), "allocating a word for the device to write");
+        checked(cudaHostAlloc(&host, 2 * sizeof(int), cudaHostAllocMapped),
+                "allocating a word for the device to write");
         host_ = static_cast<volatile int*>(host);
-        *host_ = 0;
+        set(0, 0);
         checked(cudaHostGetDevicePointer(&device, host, 0), "mapping a word for the device to write");
         device_ = static_cast<volatile int*>(device);
     }
@@ -84,8 +87,12 @@ public:
     Told(const Told&) = delete;
     Told& operator=(const Told&) = delete;
 
-    int get() const { return *host_; }
-    void set(int value) { *host_ = value; }
+    int status() const { return host_[0]; }
+    int steps() const { return host_[1]; }
+    void set(int status, int steps) {
+        host_[1] = steps;
+        host_[0] = status;
+    }
     volatile int* device() const { return device_; }
 
 private:
@@ -172,10 +179,11 @@ public:
                                      stream_of(stream)),
                     "launching the step");
         }
+        for (Run* run : runs) run->keep_pace();
     }
 
     // What the device has said so far: the run's status, possibly that of some steps ago.
-    int told() const { return told_.get(); }
+    int told() const { return told_.status(); }
     Index launched() const { return launched_; }
 
     // Waits for the device; the status is then that of the last step. Never from memory: a captured step may have been
@@ -291,17 +299,48 @@ private:
                 "copying from the device");
     }
 
-    void wait() {
+    // Waits until the device is done, or `enough` says so, and answers signals meanwhile.
+    template <class Enough>
+    void wait_until(const Enough& enough) const {
         const OnDevice on(device_);
-        const py::gil_scoped_release release;
-        const cudaError_t status = cudaStreamSynchronize(stream_of(stream_));
-        const py::gil_scoped_acquire acquire;
-        checked(status, "waiting for the device");
+        const auto began = std::chrono::steady_clock::now();
+        while (!enough()) {
+            const cudaError_t status = cudaStreamQuery(stream_of(stream_));
+            if (status != cudaErrorNotReady) {
+                checked(status, "waiting for the device");
+                return;
+            }
+            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+            const py::gil_scoped_release release;
+            if (std::chrono::steady_clock::now() - began < std::chrono::microseconds(200))
+                std::this_thread::yield();
+            else
+                std::this_thread::sleep_for(std::chrono::microseconds(50));
+        }
+    }
+
+    void wait() const {
+        wait_until([] { return false; });
+        const OnDevice on(device_);
+        checked(cudaStreamSynchronize(stream_of(stream_)), "waiting for the device");
+    }
+
+    // Lets the host be some steps ahead, so that the device never runs dry, but not so many that Ctrl-C comes too late.
+    void keep_pace() const {
+        constexpr Index kAhead = 32;
+        const auto near = [this](Index ahead) {
+            return told_.status() != 0 || launched_ - static_cast<Index>(told_.steps()) <= ahead;
+        };
+        if (near(kAhead)) return;
+        const OnDevice on(device_);
+        cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+        checked(cudaStreamIsCapturing(stream_of(stream_), &capture), "asking whether the stream is being captured");
+        if (capture == cudaStreamCaptureStatusNone) wait_until([&] { return near(kAhead / 2); });
     }
 
     void put_scalars() {
         upload(&scalars_, run_.scalars, 1);
-        told_.set(static_cast<int>(scalars_.status));
+        told_.set(static_cast<int>(scalars_.status), static_cast<int>(scalars_.steps));
     }
 
     py::array_t<double> scaled(const double* from, Index count, int exponent) {

@@ -66,7 +66,7 @@ T* on_device(std::size_t count) {
 struct DeviceRun {
     cuda::Run run{};
     Vector operator_;
-    int told = 0;
+    int told[2] = {0, 0};
 
     DeviceRun(const Case& c, Vector diagonal, const Vector& v0) : operator_(std::move(diagonal)) {
         const auto n = static_cast<std::size_t>(c.dim);
@@ -87,7 +87,7 @@ struct DeviceRun {
         auto* workspace = on_device<double>(entries);
         cuda::cut_workspace(workspace, run.max_steps, c.multiprocessors, c.basis, run);
         *run.scalars = cuda::Scalars();
-        run.told = &told;
+        run.told = told;
         double square = 0.0;
         for (double x : v0) square += x * x;
         for (std::size_t i = 0; i < n; ++i) run.candidate[i] = run.vector[i] = v0[i] / std::sqrt(square);
@@ -185,7 +185,7 @@ void check(const Case& c) {
                c.name() + "steps " + std::to_string(s.steps) + ", not " + std::to_string(state.steps));
         if (c.spike != 0.0) expect(s.sweeps > s.steps, c.name() + "no candidate was corrected again");
         expect((s.status == cuda::Status::breakdown) == state.breakdown, c.name() + "breakdown differs");
-        expect(runs[static_cast<std::size_t>(r)]->told == static_cast<int>(s.status),
+        expect(runs[static_cast<std::size_t>(r)]->told[0] == static_cast<int>(s.status),
                c.name() + "the host was told otherwise");
         if (s.steps != state.steps) continue;
         // Bases that differ by rounding give entries of T that drift apart; its eigenvalues do not.
@@ -266,7 +266,7 @@ void check_not_finite() {
         cuda::launch_step(batch, c.basis, c.threads, true, nullptr);
     }
     const cuda::Scalars& s = *run.run.scalars;
-    expect(s.steps == 4 && s.status == cuda::Status::not_finite && s.not_finite == 2.0 && run.told == 3,
+    expect(s.steps == 4 && s.status == cuda::Status::not_finite && s.not_finite == 2.0 && run.told[0] == 3,
            "a product that is not finite: step " + std::to_string(s.steps) + ", " + std::to_string(s.not_finite) +
                " entries");
     for (int i = 0; i < 100; ++i) expect(std::isfinite(run.run.vector[i]), "the vector was lost with the product");

@@ -47,6 +47,7 @@ enum cudaError_t {
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
     cudaErrorNoDevice = 100,
+    cudaErrorNotReady = 600,
     cudaErrorNotSupported = 801,
     cudaErrorCooperativeLaunchTooLarge = 720,
 };
@@ -61,6 +62,7 @@ enum cudaDeviceAttr {
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaMemoryType { cudaMemoryTypeUnregistered = 0, cudaMemoryTypeHost = 1, cudaMemoryTypeDevice = 2 };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0 };
 constexpr unsigned cudaHostAllocMapped = 2;
 
 struct cudaPointerAttributes {
@@ -132,6 +134,14 @@ inline cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned)
 }
 inline cudaError_t cudaFreeHost(void* memory) {
     std::free(memory);
+    return cudaSuccess;
+}
+inline cudaError_t cudaStreamQuery(cudaStream_t) {
+    long long& busy = emulation::Device::get().busy;
+    return busy > 0 && busy-- > 0 ? cudaErrorNotReady : cudaSuccess;
+}
+inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+    *status = cudaStreamCaptureStatusNone;
     return cudaSuccess;
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) {

@@ -101,6 +101,7 @@ public:
 
     Settings settings;
     std::size_t launches = 0, synchronizations = 0;
+    long long busy = 0;  // how many more times the device says that it is
     Size3 grid, block_size;
     Thread* current = nullptr;
 

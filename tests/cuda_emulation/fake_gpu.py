@@ -47,6 +47,10 @@ class FakeGpu:
             multiprocessors, ctypes.c_size_t(shared_bytes), seed, int(cooperative), ctypes.c_size_t(memory)
         )
 
+    def stay_busy(self, questions):
+        """Say so many times that work is under way when asked."""
+        self.lib.emulation_stay_busy(ctypes.c_longlong(questions))
+
     @property
     def used(self):
         """Bytes that are allocated."""

@@ -17,3 +17,5 @@ EXPORT void emulation_configure(int multiprocessors, std::size_t shared_bytes, u
                                 std::size_t memory) {
     emulation::Device::get().settings = {multiprocessors, shared_bytes, seed, cooperative != 0, memory};
 }
+
+EXPORT void emulation_stay_busy(long long questions) { emulation::Device::get().busy = questions; }

@@ -192,7 +192,7 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
     if (round == 0 && load(&s->taken) == -1) {
         if (leader) {
             store(&s->status, Status::not_finite);
-            *run.told = static_cast<int>(Status::not_finite);
+            run.told[0] = static_cast<int>(Status::not_finite);
         }
         return;
     }
@@ -289,7 +289,8 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
     if (again) return;
     const Status status = breakdown ? Status::breakdown : k == run.max_steps ? Status::complete : Status::running;
     store(&s->status, status);
-    if (status != Status::running) *run.told = static_cast<int>(status);
+    run.told[1] = static_cast<int>(k);
+    if (status != Status::running) run.told[0] = static_cast<int>(status);
 }
 
 template <Basis basis>
