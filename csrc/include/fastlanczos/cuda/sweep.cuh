@@ -110,8 +110,8 @@ __device__ __forceinline__ void fetch_tile(const Rows<Value>& rows, const Tile& 
 // Sweeps chunk `chunk` of `chunks` and leaves its dot products with w in partial[row * blocks + chunk]: those of the
 // rows, then of v, then of w itself.
 template <class Value>
-__device__ __noinline__ void sweep_chunk(const Run& run, Basis basis, const Rows<Value>& rows, const Tile& tile,
-                                         const Update& update, Index chunk, Index chunks, int blocks,
+__device__ __noinline__ void sweep_chunk(const Run& run, Basis basis, const Rows<Value> rows, const Tile tile,
+                                         const Update update, Index chunk, Index chunks, int blocks,
                                          unsigned char* shared) {
     const int threads = static_cast<int>(blockDim.x), thread = static_cast<int>(threadIdx.x);
     const int warps = warps_of_block(), warp = warp_of_thread(), lane = lane_of_thread();
