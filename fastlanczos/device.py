@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from types import ModuleType
@@ -15,22 +16,22 @@ from fastlanczos.frameworks import FRAMEWORKS, Framework, framework_of
 
 __all__ = ["DeviceRun", "available_device_memory", "cuda", "cuda_report", "device_quadrature", "ritz_pairs", "to_host"]
 
-_cuda: ModuleType | None
-try:
-    from fastlanczos import _cuda
-except ImportError:  # built without nvcc
-    _cuda = None
-
-_NOT_BUILT = (
-    "fastlanczos was built without its CUDA engine, because no nvcc was found. Install the CUDA toolkit and reinstall "
-    "with FASTLANCZOS_CUDA=1 in the environment, or pass CPU arrays"
-)
+_cuda: ModuleType | None = None
+_missing = "not built (no nvcc)"
+if importlib.util.find_spec("fastlanczos._cuda") is not None:
+    try:
+        from fastlanczos import _cuda
+    except ImportError as error:  # the CPU engine works without it; whoever asks for a GPU is told
+        _missing = f"built, but it cannot be loaded: {error}"
 
 
 def cuda() -> ModuleType:
     """Return the CUDA engine; RuntimeError where there is none, or no GPU that it can use."""
     if _cuda is None:
-        raise RuntimeError(_NOT_BUILT)
+        raise RuntimeError(
+            f"fastlanczos has no CUDA engine to work on arrays of a GPU: {_missing}. Install the CUDA toolkit and "
+            "reinstall with FASTLANCZOS_CUDA=1 in the environment, or pass CPU arrays"
+        )
     if _cuda.device_count() == 0:
         report = _cuda.describe()
         raise RuntimeError(
@@ -48,7 +49,7 @@ def _version(number: int) -> str:
 def cuda_report() -> str:
     """Return a line on the CUDA engine and the GPUs it finds, for people."""
     if _cuda is None:
-        return "not built (no nvcc)"
+        return _missing
     report = _cuda.describe()
     if not report["devices"]:
         return f"built, but no GPU: {report['problem'] or 'none is there'}"
@@ -65,9 +66,9 @@ def to_host(x: Any, framework: Framework) -> Any:
 
 
 def available_device_memory(framework: Framework) -> int:
-    """Return the bytes that are free on the framework's device, as the driver tells."""
+    """Return the bytes that are free on the framework's device, and those that its pool holds for later."""
     device, _ = cuda().location(framework.empty((1,), "float64"))
-    return int(cuda().memory_info(device)[0])
+    return int(cuda().memory_info(device)[0]) + framework.pooled()
 
 
 def device_quadrature(alpha: Any, beta: Any) -> tuple[Any, Any]:

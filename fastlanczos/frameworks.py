@@ -24,6 +24,9 @@ class Framework(Protocol):
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Return uninitialised memory, in the library's own pool."""
 
+    def pooled(self) -> int:
+        """Return the bytes that the library's pool has free on the device."""
+
     def stream(self) -> int:
         """Return the stream that the library works on now, as CUDA's handle; 0 is the default one."""
 
@@ -55,6 +58,11 @@ class Torch:
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Return a tensor."""
         return self.torch.empty(shape, dtype=getattr(self.torch, dtype), device=self.device)
+
+    def pooled(self) -> int:
+        """Return what torch's caching allocator holds."""
+        cuda = self.torch.cuda
+        return int(cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device))
 
     def stream(self) -> int:
         """Return torch's current stream on the device."""
@@ -94,6 +102,11 @@ class Cupy:
         with self.device:
             return self.cupy.empty(shape, dtype)
 
+    def pooled(self) -> int:
+        """Return what CuPy's default pool holds."""
+        with self.device:
+            return int(self.cupy.get_default_memory_pool().free_bytes())
+
     def stream(self) -> int:
         """Return CuPy's current stream on the device."""
         with self.device:
@@ -130,6 +143,10 @@ class Numba:
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Return a device array."""
         return self.cuda.device_array(shape, dtype)
+
+    def pooled(self) -> int:
+        """Return 0: Numba has no pool."""
+        return 0
 
     def stream(self) -> int:
         """Return the default stream, on which Numba launches where no other is named."""
@@ -172,6 +189,11 @@ class Jax:
         """Return an array that nobody else sees, so that the engine may write into it."""
         memory = self.jax.device_put(self.jax.numpy.zeros(shape, dtype), self.device)
         return memory.block_until_ready()
+
+    def pooled(self) -> int:
+        """Return what JAX has taken beforehand and not used, where it tells."""
+        statistics = self.device.memory_stats() or {}
+        return max(0, int(statistics.get("pool_bytes", 0)) - int(statistics.get("bytes_in_use", 0)))
 
     def stream(self) -> int:
         """Return the default stream: JAX does not tell its own."""

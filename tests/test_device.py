@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -309,6 +310,25 @@ def test_a_product_may_be_another_librarys_array(gpu):
     np.testing.assert_allclose(ritz(r), ritz(fl.lanczos(lambda v: D * v, N, 10, v0=V0)), atol=1e-14)
     with pytest.raises(TypeError, match="is on the CPU"):
         fl.lanczos(lambda v: fake_gpu.DLPackArray(d * v, device_type=1), N, 10, v0=on(gpu, V0))
+
+
+def test_an_engine_that_cannot_be_loaded_is_told_and_the_cpu_works(tmp_path):
+    program = f"""
+import sys
+class Broken:
+    def find_spec(self, name, path, target=None):
+        if name == "fastlanczos._cuda":
+            import importlib.machinery, importlib.util
+            loader = importlib.machinery.ExtensionFileLoader(name, {str(tmp_path / "_cuda.so")!r})
+            return importlib.util.spec_from_loader(name, loader)
+sys.meta_path.insert(0, Broken())
+import numpy as np, fastlanczos as fl
+print(fl.lanczos(np.eye(4), num_steps=2, seed=0).num_steps)
+fl.show_config()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be loaded" in done.stdout
 
 
 def test_show_config_names_the_device(gpu, capsys):

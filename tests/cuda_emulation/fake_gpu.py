@@ -202,6 +202,10 @@ class Framework:
         """Return an array."""
         return Array.empty(self.gpu, shape, dtype)
 
+    def pooled(self):
+        """Return 0: there is no pool."""
+        return 0
+
     def stream(self):
         """Return a handle that no call may drop."""
         return 0
