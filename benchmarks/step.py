@@ -157,14 +157,18 @@ def draw(rows):
     left, right = figure.subplots(1, 2)
     steps = sorted({row["m"] for row in rows})
     colours = dict(zip(SOLVERS, ("C1", "C0", "C2"), strict=True))
-    for m in steps:
+    for m, style in zip(steps, ("^:", "o-", "s--"), strict=False):
         some = [row for row in rows if row["m"] == m]
-        sizes, style = [row["n"] for row in some], "o-" if m == steps[0] else "s--"
+        sizes = [row["n"] for row in some]
         for name, colour in colours.items():
             times = [np.nan if row[f"{name} s"] is None else row[f"{name} s"] for row in some]
+            if np.isnan(times).all():
+                continue
             left.loglog(sizes, times, style, color=colour, label=f"{name}, m = {m}")
         for peer in ("NumPy", "torch"):
             gains = [np.nan if row[f"x {peer}"] is None else row[f"x {peer}"] for row in some]
+            if np.isnan(gains).all():
+                continue
             right.semilogx(sizes, gains, style, color=colours[f"{peer} CGS2"], label=f"{peer}, m = {m}")
     left.set_xlabel("dimension n")
     left.set_ylabel("seconds for m steps")
