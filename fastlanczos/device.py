@@ -67,7 +67,7 @@ def to_host(x: Any, framework: Framework) -> Any:
 
 def available_device_memory(framework: Framework) -> int:
     """Return the bytes that are free on the framework's device, and those that its pool holds for later."""
-    device, _ = cuda().location(framework.empty((1,), "float64"))
+    device = cuda().device_of(framework.empty((1,), "float64"))
     return int(cuda().memory_info(device)[0]) + framework.pooled()
 
 
@@ -135,7 +135,7 @@ class DeviceRun:
         # Rows kept in float64 beside the basis begin at 16 bytes too.
         self._recent_stride, kept = dim + dim % 2, {"float64": 0, "float32": 2, None: 1}[storage]
         self.recent = framework.empty((kept * self._recent_stride,), "float64") if kept else None
-        self.device, _ = self._cuda.location(self.candidate)
+        self.device = self._cuda.device_of(self.candidate)
         entries = self._cuda.workspace_entries(dim, rows, self.storage, self.device)
         self.run = self._cuda.Run(
             dim,

@@ -71,10 +71,8 @@ void to_device(const py::array& host, const py::object& x, std::uintptr_t stream
     checked(cudaStreamSynchronize(stream_of(stream)), "waiting for the device");
 }
 
-py::tuple location(const py::object& x) {
-    const DeviceArray array = device_array(x, 0);
-    return py::make_tuple(array.device, array.contiguous());
-}
+// The device that an array is on.
+int device_of(const py::object& x) { return device_array(x, 0).device; }
 
 // GPUs that can be used: none where there is no driver, or an older one than the runtime wants.
 int device_count() {
@@ -159,7 +157,7 @@ PYBIND11_MODULE(_cuda, module) {
                py::arg("nodes"), py::arg("weights"), py::arg("workspace"), py::arg("failed"), py::arg("stream"));
     module.def("to_host", &to_host, py::arg("array"), py::arg("stream"));
     module.def("to_device", &to_device, py::arg("host"), py::arg("array"), py::arg("stream"));
-    module.def("location", &location, py::arg("array"));
+    module.def("device_of", &device_of, py::arg("array"));
     module.def("device_count", &device_count);
     module.def("describe", &describe);
     module.def("memory_info", &memory_info, py::arg("device"));

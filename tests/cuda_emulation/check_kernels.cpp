@@ -47,6 +47,19 @@ struct Case {
     }
 };
 
+// Makes the device the one of a case, and returns the batch of its runs, which are still to be filled in.
+cuda::Batch device_for(const Case& c) {
+    emulation::Settings& settings = Device::get().settings;
+    settings.multiprocessors = c.multiprocessors;
+    settings.shared_bytes = c.shared_bytes;
+    settings.cooperative = c.cooperative;
+    cuda::Batch batch;
+    batch.count = c.runs;
+    batch.blocks = c.multiprocessors;
+    batch.shared_bytes = static_cast<Index>(c.shared_bytes);
+    return batch;
+}
+
 Vector normal(Index n, unsigned seed) {
     std::mt19937_64 random(seed);
     std::normal_distribution<double> draw;
@@ -144,14 +157,7 @@ struct HostRun {
 };
 
 void check(const Case& c) {
-    Device& device = Device::get();
-    device.settings.multiprocessors = c.multiprocessors;
-    device.settings.shared_bytes = c.shared_bytes;
-    device.settings.cooperative = c.cooperative;
-    cuda::Batch batch;
-    batch.count = c.runs;
-    batch.blocks = c.multiprocessors;
-    batch.shared_bytes = static_cast<Index>(c.shared_bytes);
+    cuda::Batch batch = device_for(c);
     std::vector<std::unique_ptr<DeviceRun>> runs;
     std::vector<Vector> starts, diagonals;
     for (int r = 0; r < c.runs; ++r) {
@@ -225,15 +231,8 @@ void check(const Case& c) {
 
 // The bits of T after a few steps of `runs` runs that go together.
 Vector bits(Case c, unsigned seed) {
-    Device& device = Device::get();
-    device.settings.multiprocessors = c.multiprocessors;
-    device.settings.shared_bytes = c.shared_bytes;
-    device.settings.cooperative = c.cooperative;
-    std::swap(device.settings.seed, seed);
-    cuda::Batch batch;
-    batch.count = c.runs;
-    batch.blocks = c.multiprocessors;
-    batch.shared_bytes = static_cast<Index>(c.shared_bytes);
+    cuda::Batch batch = device_for(c);
+    std::swap(Device::get().settings.seed, seed);
     std::vector<std::unique_ptr<DeviceRun>> runs;
     for (int r = 0; r < c.runs; ++r) {
         const auto start = static_cast<unsigned>(r + 1);
@@ -244,20 +243,14 @@ Vector bits(Case c, unsigned seed) {
         for (auto& run : runs) run->multiply();
         cuda::launch_step(batch, c.basis, c.threads, true, nullptr);
     }
-    std::swap(device.settings.seed, seed);
+    std::swap(Device::get().settings.seed, seed);
     return Vector(runs[0]->run.alpha, runs[0]->run.alpha + c.steps);
 }
 
 // A product with entries that are not finite leaves the run as it was.
 void check_not_finite() {
     const Case c{100, 10};
-    Device::get().settings.multiprocessors = c.multiprocessors;
-    Device::get().settings.shared_bytes = c.shared_bytes;
-    Device::get().settings.cooperative = true;
-    cuda::Batch batch;
-    batch.count = 1;
-    batch.blocks = c.multiprocessors;
-    batch.shared_bytes = static_cast<Index>(c.shared_bytes);
+    cuda::Batch batch = device_for(c);
     DeviceRun run(c, normal(c.dim, 1), normal(c.dim, 2));
     batch.runs[0] = run.run;
     for (int k = 0; k < 6; ++k) {
@@ -274,14 +267,7 @@ void check_not_finite() {
 
 // Bytes read of V in one step, over rows * columns * itemsize.
 double traffic(const Case& c, Index rows) {
-    Device& device = Device::get();
-    device.settings.multiprocessors = c.multiprocessors;
-    device.settings.shared_bytes = c.shared_bytes;
-    device.settings.cooperative = true;
-    cuda::Batch batch;
-    batch.count = 1;
-    batch.blocks = c.multiprocessors;
-    batch.shared_bytes = static_cast<Index>(c.shared_bytes);
+    cuda::Batch batch = device_for(c);
     DeviceRun run(c, normal(c.dim, 1), normal(c.dim, 2));
     batch.runs[0] = run.run;
     for (Index k = 0; k < rows; ++k) {
@@ -289,10 +275,11 @@ double traffic(const Case& c, Index rows) {
         cuda::launch_step(batch, c.basis, c.threads, true, nullptr);
     }
     run.multiply();
-    device.bytes_read(run.run.basis) = 0;
+    Device::get().bytes_read(run.run.basis) = 0;
     cuda::launch_step(batch, c.basis, c.threads, true, nullptr);
     const double itemsize = c.basis == cuda::Basis::float32 ? 4.0 : 8.0;
-    return static_cast<double>(device.bytes_read(run.run.basis)) / (static_cast<double>(rows * c.dim) * itemsize);
+    return static_cast<double>(Device::get().bytes_read(run.run.basis)) /
+           (static_cast<double>(rows * c.dim) * itemsize);
 }
 
 void check_quadrature(Index count, Index m) {
