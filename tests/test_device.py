@@ -94,6 +94,20 @@ def test_no_step_waits_for_the_device_but_the_last(gpu):
     assert gpu.synchronizations == waits + 1
 
 
+def test_a_float32_start_gets_float32_vectors(gpu):
+    d, given = on(gpu, D.astype(np.float32)), []
+
+    def matvec(v):
+        given.append(v.dtype)
+        return d * v
+
+    r = fl.lanczos(matvec, N, 10, v0=on(gpu, V0.astype(np.float32)))
+    assert given == [np.float32] * 10
+    assert r.basis.dtype == np.float64
+    expected = fl.lanczos(lambda v: D * v, N, 10, v0=V0.astype(np.float32).astype(np.float64))
+    np.testing.assert_allclose(ritz(r), ritz(expected), atol=1e-5)
+
+
 def test_a_matrix_on_the_device_needs_nothing_else(gpu):
     A = RNG.normal(size=(60, 60))
     A = A + A.T

@@ -158,7 +158,14 @@ def test_a_step_is_captured_in_a_graph_and_replayed():
 
 def test_a_float32_matvec_gets_float32_tensors():
     d = torch.tensor(D, device="cuda", dtype=torch.float32)
-    r = fl.lanczos(lambda v: d * v, N, 40, v0=torch.tensor(V0, device="cuda", dtype=torch.float32))
+    given = []
+
+    def matvec(v):
+        given.append((v.dtype, v.is_cuda))
+        return d * v
+
+    r = fl.lanczos(matvec, N, 40, v0=torch.tensor(V0, device="cuda", dtype=torch.float32))
+    assert given == [(torch.float32, True)] * 40
     close(r, fl.lanczos(lambda v: D * v, N, 40, v0=V0.astype(np.float32).astype(np.float64)), 1e-5)
 
 

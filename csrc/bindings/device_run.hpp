@@ -190,7 +190,6 @@ public:
     // replayed meanwhile.
     int settle() {
         download(run_.scalars, &scalars_, 1);
-        wait();
         return static_cast<int>(scalars_.status);
     }
 
@@ -282,21 +281,25 @@ private:
         return static_cast<double*>(array.data);
     }
 
+    // Between ordinary host memory and the device. CUDA does such a copy when all before it is done and does not
+    // return until then, so that is waited for first: signals are answered, and nothing is in flight when one raises.
     template <class T>
-    void upload(const T* from, T* to, Index count) {
+    void copy(const T* from, T* to, Index count, cudaMemcpyKind direction) const {
+        wait_until([] { return false; });
         const OnDevice on(device_);
-        checked(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(T), cudaMemcpyHostToDevice,
-                                stream_of(stream_)),
-                "copying to the device");
-        wait();  // the source may go
+        checked(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(T), direction, stream_of(stream_)),
+                "copying to or from the device");
+        checked(cudaStreamSynchronize(stream_of(stream_)), "waiting for the device");
     }
 
     template <class T>
-    void download(const T* from, T* to, Index count) {
-        const OnDevice on(device_);
-        checked(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(T), cudaMemcpyDeviceToHost,
-                                stream_of(stream_)),
-                "copying from the device");
+    void upload(const T* from, T* to, Index count) const {
+        copy(from, to, count, cudaMemcpyHostToDevice);
+    }
+
+    template <class T>
+    void download(const T* from, T* to, Index count) const {
+        copy(from, to, count, cudaMemcpyDeviceToHost);
     }
 
     // Waits until the device is done, or `enough` says so, and answers signals meanwhile.
@@ -319,12 +322,6 @@ private:
         }
     }
 
-    void wait() const {
-        wait_until([] { return false; });
-        const OnDevice on(device_);
-        checked(cudaStreamSynchronize(stream_of(stream_)), "waiting for the device");
-    }
-
     // Lets the host be some steps ahead, so that the device never runs dry, but not so many that Ctrl-C comes too late.
     void keep_pace() const {
         constexpr Index kAhead = 32;
@@ -345,10 +342,7 @@ private:
 
     py::array_t<double> scaled(const double* from, Index count, int exponent) {
         py::array_t<double> values(count);
-        if (count > 0) {
-            download(from, values.mutable_data(), count);
-            wait();
-        }
+        if (count > 0) download(from, values.mutable_data(), count);
         for (Index k = 0; k < count; ++k) values.mutable_at(k) = std::ldexp(values.at(k), exponent);
         return values;
     }
