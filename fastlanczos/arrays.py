@@ -20,6 +20,7 @@ __all__ = [
     "Float64",
     "aligned_rows",
     "as_float64",
+    "as_vector",
     "check_product",
     "dtype_name",
     "is_tensor",
@@ -93,11 +94,25 @@ def as_float64(x: Any, what: str, *, shape: tuple[int, ...] | None = None) -> Fl
     return np.asarray(x, dtype=np.float64, order="C")
 
 
+def as_vector(x: Any, what: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Return `x` as contiguous float64 or complex128 as `dtype` says; as `as_float64`, with complex numbers allowed."""
+    if dtype == "float64":
+        return as_float64(x, what, shape=shape)
+    if is_tensor(x):
+        x = x.detach().resolve_conj().resolve_neg().numpy()
+    values = np.asarray(x)
+    if values.dtype.kind == "c":
+        if tuple(values.shape) != shape:
+            raise ValueError(f"{what} has shape {values.shape}; want {shape}")
+        return np.asarray(values, dtype=np.complex128, order="C")
+    return as_float64(x, what, shape=shape).astype(np.complex128)
+
+
 def matrix_of_tensor(tensor: Any) -> Any:
     """Return a CPU tensor as a NumPy array, or scipy CSR array where it is sparse, sharing memory where it can."""
     torch = sys.modules["torch"]
     matrix = tensor.detach().resolve_conj().resolve_neg()
-    if matrix.dtype not in (torch.float64, torch.float32):
+    if matrix.dtype not in (torch.float64, torch.float32, torch.complex128, torch.complex64):
         matrix = matrix.double()
     if matrix.layout == torch.strided:
         return matrix.numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-__all__ = ["AsymmetryWarning", "NonFiniteError"]
+__all__ = ["AsymmetryWarning", "NonFiniteError", "not_symmetric", "warn_if_asymmetric"]
 
 
 class NonFiniteError(ValueError, ArithmeticError):
@@ -67,4 +67,13 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
         "Ritz values are uncertain by about that much.",
         AsymmetryWarning,
         stacklevel=stacklevel + 1,
+    )
+
+
+def not_symmetric(asymmetry: float) -> str:
+    """Return what to say of an operator whose asymmetry is above the tolerance that is asked for."""
+    return (
+        f"the operator is not symmetric: its products are {asymmetry:.1e} (relative to its norm) away from those of "
+        "one symmetric (or Hermitian) matrix, so no eigenpair can be found to the tolerance asked for. For a matrix "
+        "that is not symmetric use scipy.sparse.linalg.eigs; for products that are only so exact, give a tol above that"
     )

@@ -22,7 +22,8 @@ class HostRun(_core.Run):
 
     def __init__(self, dim: int, max_steps: int, storage: str | None) -> None:
         self.dim = dim
-        self.basis = None if storage is None else aligned_rows(min(max_steps, dim), dim, storage)
+        self.max_steps = min(max_steps, dim)
+        self.basis = None if storage is None else aligned_rows(self.max_steps, dim, storage)
         self.candidate = aligned_rows(1, dim, "float64")[0]
         self.vector = aligned_rows(1, dim, "float64")[0]
         recent_rows = {"float64": 0, "float32": 2, None: 1}[storage]  # kept in float64 beside the basis, see step.hpp
@@ -59,6 +60,23 @@ class HostRun(_core.Run):
     def rows(self, k: int) -> NDArray[Any] | None:
         """Return the first k rows of the basis, not copied."""
         return None if self.basis is None else self.basis[:k]
+
+    def combine(self, weights: Float64) -> Float64:
+        """Return the combination of the rows, in memory of its own."""
+        assert self.basis is not None
+        return np.asarray(weights @ self.basis[: weights.size])
+
+    def inner(self, count: int, z: Float64) -> Float64:
+        """Return the inner products of the first rows with a vector."""
+        assert self.basis is not None
+        return np.asarray(self.basis[:count] @ z)
+
+    def distance(self, row: int, z: Float64, value: float) -> float:
+        """Return the norm of z - value times a row, without overflow."""
+        assert self.basis is not None
+        remainder = z - value * self.basis[row]
+        largest = float(np.abs(remainder).max())
+        return largest * float(np.linalg.norm(remainder / largest)) if 0.0 < largest < np.inf else largest
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything the run is, copied."""

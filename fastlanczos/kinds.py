@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlanczos.arrays import dtype_name, is_tensor, on_device
-from fastlanczos.device import DeviceRun, available_device_memory, cuda
+from fastlanczos.array_run import ArrayRun
+from fastlanczos.arrays import check_product, dtype_name, is_tensor, on_device
+from fastlanczos.device import DeviceRun, available_device_memory, cuda, to_host
 from fastlanczos.frameworks import Framework, framework_of
 from fastlanczos.host import HostRun
 from fastlanczos.memory import available_memory
@@ -98,6 +99,32 @@ class DeviceKind:
     def new_run(self, dim: int, max_steps: int, storage: str | None) -> DeviceRun:
         """Return a run on the device."""
         return DeviceRun(dim, max_steps, storage, self.framework)
+
+    def new_array_run(self, rows: int, dim: int) -> ArrayRun:
+        """Return a run in calls of the framework, for what the kernels do not do: thick restarts."""
+        if self.name not in ("torch", "cupy"):
+            raise TypeError(f"eigsh works on arrays of torch and CuPy on a GPU, not of {self.name}: convert by DLPack")
+        return ArrayRun(
+            self.framework.empty((rows, dim), "float64"),
+            self._as_vector,
+            from_numpy=self.upload,
+            to_numpy=lambda x: to_host(x, self.framework),
+        )
+
+    def _as_vector(self, x: Any, what: str) -> Any:
+        check_product(x, what, None)
+        if not on_device(x):
+            raise TypeError(f"{what} is on the CPU, and the vector was on the GPU")
+        return self.framework.cast(x, "float64")
+
+    def upload(self, values: NDArray[Any]) -> Any:
+        """Return NumPy's numbers as an array of the framework, in float64."""
+        array = self.framework.empty(values.shape, "float64")
+        if self.name == "torch":
+            array.copy_(sys.modules["torch"].from_numpy(np.ascontiguousarray(values, dtype=np.float64)))
+        else:
+            array.set(np.ascontiguousarray(values, dtype=np.float64))
+        return array
 
     def argument(self, vector: Any) -> Any:
         """Return the vector, in the kind's dtype."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator as python_operator
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from fastlanczos.frameworks import framework_of
 from fastlanczos.kinds import Kind, NumpyKind, float64_tensors, kind_like
 from fastlanczos.native import is_native_function, matrix_matvec, native_function
 
-__all__ = ["Operator", "as_dimension", "as_operator", "start_vector"]
+__all__ = ["Operator", "as_dimension", "as_operator", "squared", "start_vector"]
 
 _ACCEPTED = (
     "A must be a callable v -> A v (with dim=), a square NumPy array, scipy sparse matrix or LinearOperator, a torch "
@@ -89,6 +89,21 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
     if callable(A):
         return Operator(_dimension_of_callable(dim, v0), kind, precision_of("float64"), matvec=A)
     raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
+
+
+def squared(operator: Operator, norm: float) -> Operator:
+    """Return 2 (A / norm)^2 - 1, whose lowest eigenvalues are A's of smallest magnitude."""
+    if operator.native is not None:
+        native = _core.ChebyshevMatvec(operator.native, 2, 0.0, norm)
+        return replace(operator, native=native, matmat=None, source=operator)
+    multiply = operator.matvec
+    assert multiply is not None
+
+    def matvec(v: Any) -> Any:
+        before = v + 0.0  # a matvec may overwrite its argument
+        return 2.0 * (multiply(multiply(v) / norm) / norm) - before
+
+    return replace(operator, matvec=matvec, matmat=None, source=operator)
 
 
 def _is_sparse_of_cupy(A: Any) -> bool:

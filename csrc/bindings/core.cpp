@@ -97,15 +97,25 @@ PYBIND11_MODULE(_core, module) {
     define_sparse<float, std::int32_t>(module, "SparseMatvec32With32");
     define_sparse<float, std::int64_t>(module, "SparseMatvec32With64");
 
+    py::class_<ChebyshevMatvec, Matvec>(module, "ChebyshevMatvec")
+        .def(py::init<py::object, Index, double, double>(), py::arg("matvec"), py::arg("degree"), py::arg("center"),
+             py::arg("half_width"));
+
     py::class_<Run>(module, "Run")
         .def(py::init<Index, Index, py::object, py::array, py::array, py::array>(), py::arg("dim"),
              py::arg("max_steps"), py::arg("basis"), py::arg("candidate"), py::arg("recent"), py::arg("vector"))
         .def("start", &Run::start, py::arg("v0"))
         .def("step", &Run::step, py::arg("z"))
+        .def("restart", &Run::restart, py::arg("rotation"), py::arg("theta"), py::arg("coupling"), py::arg("scale"),
+             py::arg("exponent"))
+        .def("renew", &Run::renew, py::arg("v"))
+        .def("projected", &Run::projected)
         .def("state", &Run::state)
         .def("restore", &Run::restore, py::arg("state"))
         .def_property_readonly("alpha", &Run::alpha)
         .def_property_readonly("beta", &Run::beta)
+        .def_property_readonly("exponent", [](const Run& r) { return r.lanczos().exponent(); })
+        .def_property_readonly("remainder", [](const Run& r) { return r.lanczos().remainder(); })
         .def_property_readonly("steps", [](const Run& r) { return r.lanczos().state().steps; })
         .def_property_readonly("sweeps", [](const Run& r) { return r.lanczos().state().sweeps; })
         .def_property_readonly("breakdown", [](const Run& r) { return r.lanczos().state().breakdown; })

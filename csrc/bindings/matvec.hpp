@@ -7,6 +7,7 @@
 
 #include "arguments.hpp"
 #include "fastlanczos/matrix.hpp"
+#include "fastlanczos/tiling.hpp"
 
 class Matvec {
 public:
@@ -23,6 +24,22 @@ public:
     // y_c = A x_c for c = 0 .. count - 1, without the GIL.
     virtual void multiply(Index count, const double* const* x, double* const* y,
                           fastlanczos::Interrupt* interrupt) const = 0;
+
+    // y = a A x + b x + c y; y is not x. `scratch` holds dim entries where multiply_add_needs_scratch() says so.
+    virtual bool multiply_add_needs_scratch() const { return true; }
+    virtual void multiply_add(const double* x, double* y, double a, double b, double c, double* scratch,
+                              fastlanczos::Interrupt* interrupt) const {
+        multiply(1, &x, &scratch, interrupt);
+        const fastlanczos::Tiling tiling(dim_, 0);
+        const auto add = [&](Index chunk) {
+            const Index first = tiling.first_column(chunk), end = tiling.end_column(chunk);
+            if (c == 0.0)  // y may hold anything
+                for (Index i = first; i < end; ++i) y[i] = a * scratch[i] + b * x[i];
+            else
+                for (Index i = first; i < end; ++i) y[i] = a * scratch[i] + b * x[i] + c * y[i];
+        };
+        fastlanczos::parallel_for(fastlanczos::useful_threads(3 * dim_), tiling.chunks, add);
+    }
 
     // Rows of x -> rows of y, both (count, dim).
     void multiply(const py::array& x, py::array& y) const {
@@ -156,7 +173,59 @@ public:
         return static_cast<Index>(matrix_.row_start[dim()]) * Index{sizeof(Value) + sizeof(Integer)};
     }
 
+    bool multiply_add_needs_scratch() const override { return false; }
+    void multiply_add(const double* x, double* y, double a, double b, double c, double*,
+                      fastlanczos::Interrupt* interrupt) const override {
+        fastlanczos::multiply_add(matrix_, x, y, a, b, c, interrupt);
+    }
+
 private:
     py::array_t<Value> values_;
     py::array_t<Integer> columns_, row_start_;
+};
+
+// T_d((A - center) / half_width), a Chebyshev polynomial of degree d in another operator. It is at most 1 within
+// half_width of the center and grows as fast as any polynomial of its degree outside. The three-term recurrence
+// T_{j+1} = 2 s T_j - T_{j-1} alternates between the result and one vector more.
+class ChebyshevMatvec : public Matvec {
+public:
+    ChebyshevMatvec(py::object matvec, Index degree, double center, double half_width)
+        : Matvec(matvec.cast<const Matvec&>().dim()),
+          owner_(std::move(matvec)),
+          inner_(owner_.cast<const Matvec&>()),
+          degree_(degree),
+          center_(center),
+          half_width_(half_width) {
+        require(degree >= 1, "the degree must be positive");
+        require(half_width > 0.0, "the interval must have a positive width");
+        other_.resize(static_cast<std::size_t>(degree > 1 ? dim() : 0));
+        if (inner_.multiply_add_needs_scratch()) scratch_.resize(static_cast<std::size_t>(dim()));
+    }
+
+    using Matvec::multiply;
+    void multiply(Index count, const double* const* x, double* const* y,
+                  fastlanczos::Interrupt* interrupt) const override {
+        const double slope = 1.0 / half_width_, shift = -center_ / half_width_;
+        for (Index i = 0; i < count; ++i) {
+            double *now = y[i], *before = other_.data();
+            if (degree_ % 2 == 0) std::swap(now, before);  // the last one goes to y
+            inner_.multiply_add(x[i], now, slope, shift, 0.0, scratch_.data(), interrupt);
+            if (degree_ > 1) std::copy(x[i], x[i] + dim(), before);
+            for (Index j = 1; j < degree_; ++j) {
+                if (interrupt) interrupt->check();
+                if (interrupt && interrupt->requested()) return;
+                inner_.multiply_add(now, before, 2.0 * slope, 2.0 * shift, -1.0, scratch_.data(), interrupt);
+                std::swap(now, before);
+            }
+        }
+    }
+
+    Index nbytes() const override { return degree_ * inner_.nbytes(); }
+
+private:
+    py::object owner_;
+    const Matvec& inner_;
+    Index degree_;
+    double center_, half_width_;
+    mutable std::vector<double> other_, scratch_;
 };

@@ -66,6 +66,35 @@ public:
         return values;
     }
 
+    // Row i of `rotation` (l, k): what combination of the k rows becomes row i.
+    void restart(const py::array& rotation, const std::vector<double>& theta, const std::vector<double>& coupling,
+                 double scale, int exponent) {
+        const Index l = static_cast<Index>(theta.size());
+        require(theta.size() == coupling.size(), "expected as many values as couplings");
+        const double* entries = block_data(rotation, l, lanczos_.state().steps);
+        py::gil_scoped_release release;
+        lanczos_.restart(l, entries, theta.data(), coupling.data(), scale, exponent);
+    }
+
+    bool renew(const py::array& v) {
+        const double* data = vector_data(v, lanczos_.dim());
+        py::gil_scoped_release release;
+        return lanczos_.renew(data);
+    }
+
+    // T, (k, k), in units of 2^exponent.
+    py::array_t<double> projected() const {
+        const fastlanczos::State& s = lanczos_.state();
+        const Index k = s.steps, l = s.combined;
+        py::array_t<double> matrix({k, k});
+        auto T = matrix.mutable_unchecked<2>();
+        std::fill(matrix.mutable_data(), matrix.mutable_data() + k * k, 0.0);
+        for (Index j = 0; j < k; ++j) T(j, j) = s.alpha[static_cast<std::size_t>(j)];
+        for (Index j = 0; j + 1 < k; ++j) T(j, j + 1) = T(j + 1, j) = s.beta[static_cast<std::size_t>(j)];
+        for (Index j = 0; j < l && l < k; ++j) T(l, j) = T(j, l) = s.coupling[static_cast<std::size_t>(j)];
+        return matrix;
+    }
+
     py::dict state() const {
         const fastlanczos::State& s = lanczos_.state();
         py::dict d;

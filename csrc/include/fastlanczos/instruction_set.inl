@@ -78,6 +78,8 @@ FASTLANCZOS_INLINE void square_root(const Lanes& x, Lanes& y) {
 #include "quadrature_kernel.inl"
 #include "tile_kernels.inl"
 
+#include "rotation_kernel.inl"
+
 #define FASTLANCZOS_NAME_OF(isa) #isa
 #define FASTLANCZOS_NAME(isa) FASTLANCZOS_NAME_OF(isa)
 inline Kernels kernels() {
@@ -87,6 +89,7 @@ inline Kernels kernels() {
             &sweep_tile<float>,
             &multiply_dense<double>,
             &multiply_dense<float>,
+            &rotate,
             &find_blocks,
             &ql_sweep};
 }

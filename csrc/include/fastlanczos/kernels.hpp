@@ -1,8 +1,8 @@
 // The arithmetic of a Lanczos step on one tile of columns, of dense products, and of the quadrature on eight matrices,
 // compiled once per instruction set and chosen at run time.
 //
-// A tile is a range of columns of every vector and of every basis row. `tile_kernels.inl`, `dense_kernel.inl` and
-// `quadrature_kernel.inl` hold the code; this header includes them once for each instruction set (baseline, which is
+// A tile is a range of columns of every vector and of every basis row. `tile_kernels.inl`, `rotation_kernel.inl`,
+// `dense_kernel.inl` and `quadrature_kernel.inl` hold the code; this header includes them once for each instruction set (baseline, which is
 // NEON on 64-bit ARM; AVX2 + FMA; AVX-512), so that one portable binary uses what the processor has.
 #pragma once
 
@@ -70,6 +70,9 @@ struct Kernels {
                           const double* const* x, double* const* y);
     void (*dense_float32)(const float* values, Index stride, Index first, Index end, Index n, Index count,
                           const double* const* x, double* const* y);
+    // One tile of a restart; see rotation.hpp and rotation_kernel.inl.
+    void (*rotate)(double* rows, Index stride, Index k, Index l, const double* rotation, const double* h, double* u,
+                   Index length, double* tile, double* sums);
     // Eight tridiagonal matrices at once; see quadrature_kernel.inl.
     void (*find_blocks)(const double* d, const double* e, const long long* low, const long long* high,
                         long long* first);

@@ -41,11 +41,11 @@ inline auto dense_kernel() {
         return kernels().dense_float64;
 }
 
-// Rows first .. end - 1 for C vectors. Even and odd entries of a row are summed apart: two chains of additions keep
-// the processor busier than one.
-template <int C, class Value, class Integer>
+// finish(c, i, (A x_c)_i) for rows first .. end - 1 and C vectors. Even and odd entries of a row are summed apart: two
+// chains of additions keep the processor busier than one.
+template <int C, class Value, class Integer, class Finish>
 inline void sparse_rows(const SparseMatrix<Value, Integer>& A, Index first, Index end, const double* const* x,
-                        double* const* y) {
+                        const Finish& finish) {
     for (Index i = first; i < end; ++i) {
         double even[C] = {}, odd[C] = {};
         const auto stop = static_cast<Index>(A.row_start[i + 1]);
@@ -57,8 +57,24 @@ inline void sparse_rows(const SparseMatrix<Value, Integer>& A, Index first, Inde
             }
         if (k < stop)
             for (int c = 0; c < C; ++c) even[c] += static_cast<double>(A.values[k]) * x[c][A.columns[k]];
-        for (int c = 0; c < C; ++c) y[c][i] = even[c] + odd[c];
+        for (int c = 0; c < C; ++c) finish(c, i, even[c] + odd[c]);
     }
+}
+
+// rows(first, end) for ranges of rows with about equally many entries.
+template <class Value, class Integer, class Rows>
+inline void for_row_ranges(const SparseMatrix<Value, Integer>& A, Interrupt* interrupt, const Rows& rows) {
+    const auto stored = static_cast<Index>(A.row_start[A.n]);
+    const Index work = stored + A.n, chunks = std::max<Index>(1, std::min(work / 4096, kMatrixChunks));
+    // The rows that begin within an equal share of the entries.
+    const auto row_of = [&](Index chunk) {
+        if (chunk == chunks) return A.n;
+        const auto share = static_cast<Integer>(static_cast<double>(chunk) / static_cast<double>(chunks) *
+                                                static_cast<double>(stored));
+        return static_cast<Index>(std::lower_bound(A.row_start, A.row_start + A.n, share) - A.row_start);
+    };
+    const auto range = [&](Index chunk) { rows(row_of(chunk), row_of(chunk + 1)); };
+    parallel_for(useful_threads(2 * work), chunks, range, interrupt);
 }
 
 }  // namespace detail
@@ -78,22 +94,26 @@ void multiply(const DenseMatrix<Value>& A, Index count, const double* const* x, 
 template <class Value, class Integer>
 void multiply(const SparseMatrix<Value, Integer>& A, Index count, const double* const* x, double* const* y,
               Interrupt* interrupt = nullptr) {
-    const auto stored = static_cast<Index>(A.row_start[A.n]);
-    const Index work = stored + A.n, chunks = std::max<Index>(1, std::min(work / 4096, detail::kMatrixChunks));
-    // Chunks of about equally many entries: the rows that begin within an equal share of them.
-    const auto row_of = [&](Index chunk) {
-        if (chunk == chunks) return A.n;
-        const auto share = static_cast<Integer>(static_cast<double>(chunk) / static_cast<double>(chunks) *
-                                                static_cast<double>(stored));
-        return static_cast<Index>(std::lower_bound(A.row_start, A.row_start + A.n, share) - A.row_start);
-    };
-    const auto rows = [&](Index chunk) {
-        const Index first = row_of(chunk), end = row_of(chunk + 1);
+    detail::for_row_ranges(A, interrupt, [&](Index first, Index end) {
         Index c = 0;
-        for (; c + 4 <= count; c += 4) detail::sparse_rows<4>(A, first, end, x + c, y + c);
-        for (; c < count; ++c) detail::sparse_rows<1>(A, first, end, x + c, y + c);
-    };
-    parallel_for(useful_threads(2 * work), chunks, rows, interrupt);
+        for (; c + 4 <= count; c += 4)
+            detail::sparse_rows<4>(A, first, end, x + c, [&](int i, Index row, double sum) { y[c + i][row] = sum; });
+        for (; c < count; ++c)
+            detail::sparse_rows<1>(A, first, end, x + c, [&](int i, Index row, double sum) { y[c + i][row] = sum; });
+    });
+}
+
+// y = a A x + b x + c y, in the pass of the product. y is not x.
+template <class Value, class Integer>
+void multiply_add(const SparseMatrix<Value, Integer>& A, const double* x, double* y, double a, double b, double c,
+                  Interrupt* interrupt = nullptr) {
+    detail::for_row_ranges(A, interrupt, [&](Index first, Index end) {
+        if (c == 0.0)  // y may hold anything
+            detail::sparse_rows<1>(A, first, end, &x, [&](int, Index i, double sum) { y[i] = a * sum + b * x[i]; });
+        else
+            detail::sparse_rows<1>(A, first, end, &x,
+                                   [&](int, Index i, double sum) { y[i] = a * sum + b * x[i] + c * y[i]; });
+    });
 }
 
 }  // namespace fastlanczos

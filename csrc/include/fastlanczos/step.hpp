@@ -23,6 +23,12 @@
 //
 // Memory traffic of step k: k rows of V once (from memory), one row written; u and z read twice, u written twice (and
 // its copy once).
+//
+// Thick restart (Wu and Simon, SIAM J. Matrix Anal. Appl. 22, 2000). `restart` replaces the rows by l combinations of
+// them, Ritz vectors as a rule. T then begins with their values on its diagonal, and the next row couples to all of
+// them: A V^T = V^T T + v_l s^T. It is the same step, with s.h in place of b h_{k-1} and V^T s in place of b v_{k-1};
+// after it T is tridiagonal again. `renew` takes a new candidate, for a space that is invariant or to look for what
+// one start vector does not show.
 #pragma once
 
 #include <chrono>
@@ -32,6 +38,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "rotation.hpp"
 #include "tiling.hpp"
 
 namespace fastlanczos {
@@ -64,6 +71,8 @@ struct State {
     std::vector<double> alpha;    // (k)
     std::vector<double> beta;     // (k), the last one the norm of what is left
     std::vector<double> h;        // (k); without a basis only v_{k-2}.u and v_{k-1}.u, which nothing corrects
+    Index combined = 0;           // l, the rows that the last restart left
+    std::vector<double> coupling;  // (l), row l of T beside its diagonal
 };
 
 class Lanczos {
@@ -124,6 +133,70 @@ public:
         return finished() ? Outcome::complete : Outcome::running;
     }
 
+    // Replaces the k rows by l <= k combinations of them, sum_j rotation[i * k + j] v_j for row i, in place; corrects
+    // the candidate against all k rows. `theta` becomes the diagonal of T, `coupling` what A leaves of each row along
+    // the candidate, and `scale` what counts as |T|, all in units of 2^exponent. They may belong to another operator
+    // than the steps so far.
+    void restart(Index l, const double* rotation, const double* theta, const double* coupling, double scale,
+                 int exponent) {
+        const Index k = state_.steps;
+        if (basis_ != Basis::float64) throw std::logic_error("only a basis in float64 can be restarted");
+        if (l < 0 || l > k || l >= max_steps_) throw std::invalid_argument("a restart keeps fewer rows than there are");
+        state_.h.resize(static_cast<std::size_t>(k), 0.0);
+        const double norm2 =
+            rotate_rows(static_cast<double*>(memory_.basis), memory_.stride, dim_, k, l, rotation, state_.h.data(),
+                        memory_.candidate, dots_.data());
+        const auto kept = static_cast<std::size_t>(l);
+        state_.steps = state_.combined = l;
+        state_.alpha.assign(theta, theta + l);
+        state_.beta.assign(kept, 0.0);
+        state_.coupling.assign(coupling, coupling + l);
+        state_.scale = scale;
+        state_.exponent = exponent;
+        state_.h.assign(dots_.begin(), dots_.begin() + l);
+        interrupted_ = false;
+        if (state_.breakdown) return;  // there is no candidate: renew() finds one
+        inverse_beta_ = 1.0 / std::sqrt(norm2);
+        for (double& hj : state_.h) hj *= inverse_beta_;
+        normalize();
+    }
+
+    // Takes v, orthogonalized against all rows, as the candidate, which nothing in T couples to them. False where
+    // nothing is left of v: then the rows span the space (or v was unlucky), and the run is as after a breakdown.
+    bool renew(const double* v) {
+        const Index k = state_.steps;
+        if (basis_ != Basis::float64) throw std::logic_error("only a basis in float64 can be renewed");
+        if (k >= max_steps_) throw std::invalid_argument("there is no room for another row");
+        if (k > 0) state_.beta.back() = 0.0;
+        if (k == state_.combined) std::fill(state_.coupling.begin(), state_.coupling.end(), 0.0);
+        state_.breakdown = true;
+        interrupted_ = false;
+        interrupt_ = nullptr;
+        tiling_ = Tiling(dim_, k);
+        inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
+        partial_.resize(static_cast<std::size_t>(tiling_.chunks) * dots_.size());
+        inspect_columns(v, v, 1.0);
+        if (!(total_.poison == 0.0) || total_.max == 0.0) return false;
+        const double factor = std::ldexp(1.0, -clamped_exponent(total_.max));
+        for (Index i = 0; i < dim_; ++i) memory_.candidate[i] = factor * v[i];
+        std::fill(dots_.begin(), dots_.end(), 0.0);
+        double norm = 0.0, before = 0.0;
+        for (int pass = 0; pass < 2 + kMaxCorrections; ++pass, before = norm) {
+            prepare_correction();
+            if (!sweep()) return false;
+            total_dots(k + 2);
+            norm = std::sqrt(dots_[static_cast<std::size_t>(k + 1)]);
+            if (pass > 0 && norm > 0.5 * before) break;
+        }
+        if (!(norm > 64.0 * kEpsilon * std::sqrt(static_cast<double>(dim_)))) return false;
+        inverse_beta_ = 1.0 / norm;
+        state_.h.assign(dots_.begin(), dots_.begin() + k);
+        for (double& hj : state_.h) hj *= inverse_beta_;
+        state_.breakdown = false;
+        normalize();
+        return true;
+    }
+
     // The unit vector whose product with A the next step takes.
     const double* vector() const { return memory_.vector ? memory_.vector : memory_.candidate; }
 
@@ -134,12 +207,15 @@ public:
     double beta(Index k) const { return std::ldexp(state_.beta[static_cast<std::size_t>(k)], state_.exponent); }
 
     // |A V^T e - V^T T e| for the last unit vector e: the norm of what the Krylov space leaves out.
-    double residual_norm() const {
-        if (state_.steps == 0) return 0.0;
-        return beta(state_.steps - 1) * std::sqrt(1.0 - overlap());
-    }
+    double residual_norm() const { return std::ldexp(remainder(), state_.exponent); }
+
+    // The same in units of 2^exponent().
+    double remainder() const { return state_.steps == 0 ? 0.0 : state_.beta.back() * std::sqrt(1.0 - overlap()); }
 
     double max_projection() const { return std::ldexp(state_.max_projection, state_.exponent); }
+
+    // T is kept in units of 2^exponent.
+    int exponent() const { return state_.exponent; }
 
     // Wall time of all sweeps since the last start().
     double sweep_seconds() const { return sweep_seconds_; }
@@ -212,6 +288,7 @@ private:
         const double change = std::ldexp(1.0, -above);
         for (double& a : state_.alpha) a *= change;
         for (double& b : state_.beta) b *= change;
+        for (double& s : state_.coupling) s *= change;
         state_.scale *= change;
         state_.max_projection *= change;
         state_.exponent += above;
@@ -262,7 +339,13 @@ private:
         const bool delayed = basis_ != Basis::none && k > 0;
         const double nu2 = 1.0 - overlap(), nu = std::sqrt(nu2);
         beta_ = k > 0 ? beta[k - 1] * nu : 0.0;  // of w = beta u only nu v_k is new: the rest lies in the span
-        const double b = beta_, last = delayed ? h[k - 1] : 0.0;
+        const auto l = static_cast<std::size_t>(state_.combined);
+        std::vector<double>& s = state_.coupling;
+        double coupling_h = 0.0;  // s.h, after a restart only
+        if (l > 0 && k == l)
+            for (double& sj : s) sj *= nu;
+        for (std::size_t j = 0; j < l; ++j) coupling_h += s[j] * h[j];
+        const double b = beta_, b_h = delayed ? b * h[k - 1] + (k == l ? coupling_h : 0.0) : 0.0;
 
         double h_c = 0.0;
         if (delayed)
@@ -270,6 +353,8 @@ private:
                 double c = alpha[j] * h[j];
                 if (j > 0) c += beta[j - 1] * h[j - 1];
                 if (j + 1 < k) c += beta[j] * h[j + 1];
+                if (k > l && j < l) c += s[j] * h[l];
+                if (l > 0 && j == l) c += coupling_h;
                 h_c += h[j] * c;
                 coefficients_[j] = h[j];
                 subtrahend_[j] = c / nu;
@@ -277,14 +362,16 @@ private:
         else
             coefficients_[0] = subtrahend_[0] = 0.0;
         if (k > 0) subtrahend_[delayed ? k - 1 : 0] += b;
+        if (k == l)
+            for (std::size_t j = 0; j < l; ++j) subtrahend_[j] += s[j];
 
-        alpha_ = (total_.dot - 2.0 * nu * b * last - h_c) / nu2;
+        alpha_ = (total_.dot - 2.0 * nu * b_h - h_c) / nu2;
         set_rows(state_.steps, true);
         set_factors([&](auto& sweep) {
             sweep.z = z;
             sweep.z_factor = factor_of(state_.exponent) / nu;
             sweep.inverse_nu = 1.0 / nu;
-            sweep.gamma = alpha_ + b * last / nu;
+            sweep.gamma = alpha_ + b_h / nu;
         });
     }
 
@@ -340,7 +427,10 @@ private:
         const double beta = std::sqrt(dots_[static_cast<std::size_t>(rows + 1)]);
         state_.alpha.push_back(alpha_ + dots_[static_cast<std::size_t>(rows)]);
         state_.beta.push_back(beta);
-        state_.scale = std::max(state_.scale, std::abs(state_.alpha.back()) + beta_ + beta);
+        double row = std::abs(state_.alpha.back()) + beta_ + beta;
+        if (k == state_.combined)
+            for (const double s : state_.coupling) row += std::abs(s);
+        state_.scale = std::max(state_.scale, row);
         const double expected = expected_projection();
         for (Index j = 0; j < rows; ++j)
             state_.max_projection =

@@ -1,0 +1,80 @@
+"""Chebyshev filters: a polynomial in the operator that spreads out the wanted end of its spectrum.
+
+T_d, shifted to an interval of unwanted eigenvalues, stays within [-1, 1] there and grows as fast as a polynomial of
+degree d can beside it. Lanczos on T_d(A) then needs few steps, each of d products: a restarted run gets by with the
+products of a long unrestarted one, and with far fewer sweeps over its basis. d is odd, so that what lies above the
+interval is mapped above 1 and what lies below it below -1, each side in its order.
+
+References: Zhou and Saad, SIAM J. Matrix Anal. Appl. 29 (2007), for the filter in a subspace method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastlanczos import _core
+from fastlanczos.arrays import Float64
+
+__all__ = ["Filter", "choose_filter"]
+
+# The filter is to raise the last wanted value to cosh(3) = 10 over an unwanted 1. More of it makes for fewer steps and
+# more products, less of it for more restarts.
+_AMPLITUDE = 3.0
+# The most that the filter may raise the first wanted value to, as log: rounding errors in the others grow with it.
+_LARGEST = np.log(2e4)
+_MOST_DEGREE = 2001
+
+
+@dataclass(frozen=True)
+class Filter:
+    """T_degree((A - center) / half_width)."""
+
+    degree: int
+    center: float
+    half_width: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """What is damped."""
+        return self.center - self.half_width, self.center + self.half_width
+
+    def __call__(self, values: Float64) -> Float64:
+        """Return the filter's values at eigenvalues of A."""
+        t = (np.asarray(values) - self.center) / self.half_width
+        inside = np.cos(self.degree * np.arccos(np.clip(t, -1.0, 1.0)))
+        with np.errstate(over="ignore"):
+            outside = np.sign(t) * np.cosh(self.degree * np.arccosh(np.maximum(np.abs(t), 1.0)))
+        return np.where(np.abs(t) <= 1.0, inside, outside)
+
+    def inverse(self, values: Float64) -> Float64:
+        """Return the eigenvalues of A that the filter maps to `values`; within [-1, 1], where that is not known, a line.
+
+        The result is monotonic in `values`.
+        """
+        mu = np.asarray(values)
+        outside = np.sign(mu) * np.cosh(np.arccosh(np.maximum(np.abs(mu), 1.0)) / self.degree)
+        return self.center + self.half_width * np.where(np.abs(mu) <= 1.0, mu, outside)
+
+    def native(self, matvec: _core.Matvec) -> _core.Matvec:
+        """Return the filtered operator as one that multiplies without Python."""
+        return _core.ChebyshevMatvec(matvec, self.degree, self.center, self.half_width)
+
+
+def choose_filter(wanted: Float64, limits: tuple[float, float], ends: tuple[float, float]) -> Filter | None:
+    """Return the filter that separates `wanted` from the interval between `limits`, or None where none is needed.
+
+    `wanted` are estimates of the wanted eigenvalues and `ends` of the whole spectrum's ends; a limit may be infinite,
+    which stands for the end on its side.
+    """
+    low, high = max(limits[0], ends[0]), min(limits[1], ends[1])
+    center, half_width = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
+    if not (np.isfinite(half_width) and half_width > 1e-14 * max(abs(low), abs(high))):
+        return None
+    distance = np.abs((wanted - center) / half_width)
+    if distance.min() <= 1.0:
+        return None
+    degree = min(_AMPLITUDE / np.arccosh(distance.min()), _LARGEST / np.arccosh(distance.max()), _MOST_DEGREE)
+    odd = int(degree) // 2 * 2 + 1
+    return Filter(odd, float(center), float(half_width)) if odd >= 3 else None

@@ -1,0 +1,279 @@
+"""`eigsh`: eigenpairs of a symmetric or Hermitian operator, a drop-in for scipy's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.sparse.linalg import ArpackNoConvergence
+from tqdm import tqdm
+
+from fastlanczos.dense_pencil import solve_dense
+from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.multiplier import Multiplier
+from fastlanczos.operators import as_dimension, squared
+from fastlanczos.pencil import Pencil
+from fastlanczos.spectral_transform import MODES
+from fastlanczos.thick_restart import Eigenpairs, EigshState, NotConverged, ThickRestart, verified
+from fastlanczos.wanted import WHICH, Wanted
+
+__all__ = ["eigsh"]
+
+_SMALL = 256  # up to this side an operator is written out as a matrix, for LAPACK
+
+
+def eigsh(
+    A: Any,
+    k: int = 6,
+    M: Any = None,
+    sigma: float | None = None,
+    which: str = "LM",
+    v0: Any = None,
+    ncv: int | None = None,
+    maxiter: int | None = None,
+    tol: float = 0,
+    return_eigenvectors: bool = True,
+    Minv: Any = None,
+    OPinv: Any = None,
+    mode: str = "normal",
+    rng: Any = None,
+    *,
+    dim: int | None = None,
+    progress: bool = False,
+    callback: Callable[[EigshState], object] | None = None,
+) -> Any:
+    """Find k eigenpairs of a symmetric or Hermitian operator, A x = lambda x or A x = lambda M x, as scipy's `eigsh`.
+
+    Multiple eigenvalues come with their multiplicity, whatever the start vector is orthogonal to, and every pair has
+    been verified with a product of its own. Up to n = 256 (where `ncv` is not given) the matrix is written out and
+    given to LAPACK.
+
+    Parameters
+    ----------
+    A : matrix, LinearOperator, tensor, object with shape and matvec or @, or callable
+        The operator, as for `lanczos`; complex ones must be Hermitian. A callable needs `dim`.
+    k : int
+        How many pairs, 1 <= k <= n.
+    M : matrix, LinearOperator or callable, optional
+        Second matrix of the pencil, positive definite (with sigma: semidefinite; in buckling mode A is, and M may be
+        indefinite).
+    sigma : float, optional
+        Find eigenvalues near sigma, by products with (A - sigma M)^-1: a sparse or dense LU factorization, `OPinv`
+        where given, or GMRES where only products are known.
+    which : {"LM", "SM", "LA", "SA", "BE"}
+        Largest or smallest magnitude, largest or smallest value, or half from each end (one more from the high end for
+        an odd k). With sigma this is about the transformed values, "LM" is what is nearest to sigma. "SM" without sigma
+        needs many products where the operator is indefinite: with a matrix, sigma=0 is faster.
+    v0 : array_like, shape (n,), optional
+        Start vector; an array on a GPU for a callable that works there.
+    ncv : int, optional
+        Vectors of n entries that may be kept, k < ncv; by default 2 k + 20. At most ncv + 8 are in use.
+    maxiter : int, optional
+        The most restarts, by default 10 n.
+    tol : float
+        Residual norms relative to the eigenvalue; 0 is the precision of A's dtype. Values are more accurate than that:
+        their error is about the residual squared over the gap.
+    return_eigenvectors : bool
+        Whether to return vectors as well.
+    Minv, OPinv : matrix, LinearOperator or callable, optional
+        Products with M^-1 and with (A - sigma M)^-1.
+    mode : {"normal", "buckling", "cayley"}
+        With sigma, which transformation: 1 / (lambda - sigma), lambda / (lambda - sigma) or
+        (lambda + sigma) / (lambda - sigma).
+    rng : int, Generator or None
+        Draws the random vectors. The same call gives the same bits; None is a fixed seed.
+    dim : int, optional
+        n, where A does not tell.
+    progress : bool
+        Show a progress bar that counts products.
+    callback : callable, optional
+        Called with an `EigshState` at each restart; it may raise StopIteration to end the run there.
+
+    Returns
+    -------
+    w : ndarray, shape (k,)
+        Eigenvalues in ascending order: float32 where A is in single precision, otherwise float64.
+    v : array, shape (n, k)
+        Eigenvectors v[:, i], orthonormal (in M's inner product); in A's dtype, or complex where A is. Not returned
+        where `return_eigenvectors` is False. Of tensors and arrays on a GPU both are of that kind.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of the wrong type, shape or value, and for an operator that is not symmetric.
+    NonFiniteError
+        Where a product has NaN or infinite entries.
+    scipy.sparse.linalg.ArpackNoConvergence
+        Where `maxiter` restarts do not suffice, or products are too inexact for `tol`: `eigenvalues` and `eigenvectors`
+        hold the pairs that are verified.
+    RuntimeError
+        Where A - sigma M is singular.
+
+    References
+    ----------
+    Wu and Simon, SIAM J. Matrix Anal. Appl. 22 (2000), thick restart; Zhou and Saad, ibid. 29 (2007), Chebyshev
+    filters; Kuczynski and Wozniakowski, ibid. 13 (1992), random starts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scipy.sparse as sp
+    >>> import fastlanczos as fl
+    >>> n = 1000
+    >>> A = sp.diags_array([-np.ones(n - 1), 2 * np.ones(n), -np.ones(n - 1)], offsets=[-1, 0, 1])
+    >>> w, v = fl.eigsh(A, k=3, which="LA")
+    >>> w.round(5).tolist(), v.shape
+    ([3.99991, 3.99996, 3.99999], (1000, 3))
+    >>> fl.eigsh(A, k=2, sigma=0)[0].round(8).tolist()
+    [9.85e-06, 3.94e-05]
+    """
+    _check(k, which, ncv, maxiter, tol, M, sigma, Minv, OPinv, mode)
+    pencil = Pencil(A, M, dim, sigma=sigma, mode=mode, Minv=Minv, OPinv=OPinv, v0=v0)
+    n = pencil.dim
+    if k > n:
+        raise ValueError(f"k = {k}: a {n} x {n} operator has no more than {n} eigenvalues")
+    if tol < pencil.precision:
+        tol = pencil.precision
+    wanted = Wanted(which, k)
+    if (ncv is None and n <= _SMALL) or k == n or (ncv is not None and ncv >= n):
+        found = solve_dense(pencil, wanted, float(tol))
+        if found is not None:
+            values, vectors, asymmetry = found
+            warn_if_asymmetric(asymmetry, pencil.precision, stacklevel=2)
+            return pencil.result(values, vectors, return_eigenvectors)
+
+    rows = min(n, max(2 * k + 20 if ncv is None else ncv, k + 3))
+    with tqdm(desc="eigsh", unit=" products", disable=not progress) as bar:
+        search = _Search(
+            pencil, wanted, rows, float(tol), 10 * n if maxiter is None else int(maxiter), rng, bar, callback
+        )
+        try:
+            pairs = search.solve(v0)
+        except NotConverged as error:
+            part = error.pairs
+            values, vectors = pencil.result(pencil.values(part.values), part.vectors, True)
+            raise ArpackNoConvergence(
+                f"{error}; {part.values.size} of {k} pairs have converged", values, vectors
+            ) from None
+    warn_if_asymmetric(search.asymmetry, pencil.precision, stacklevel=2)
+    values = pencil.values(pairs.values)
+    return pencil.result(values, pairs.vectors, return_eigenvectors)
+
+
+def _check(
+    k: Any, which: Any, ncv: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv: Any, OPinv: Any, mode: Any
+) -> None:
+    """Raise what is wrong with arguments, in words of what is wanted."""
+    as_dimension(k, "k")
+    if which not in WHICH:
+        raise ValueError(f"which must be one of {', '.join(WHICH)}; got {which!r}")
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
+    if ncv is not None and as_dimension(ncv, "ncv") <= k:
+        raise ValueError(f"ncv must be greater than k: got ncv = {ncv}, k = {k}")
+    if maxiter is not None:
+        as_dimension(maxiter, "maxiter")
+    if isinstance(tol, (str, bool)) or not np.isscalar(tol) or not 0.0 <= float(tol) < 1.0:  # type: ignore[arg-type]
+        raise ValueError(f"tol must be a number in [0, 1), got {tol!r}")
+    if sigma is None:
+        if mode != "normal":
+            raise ValueError(f'mode="{mode}" is a transformation about sigma: give sigma')
+        if OPinv is not None:
+            raise ValueError("OPinv is (A - sigma M)^-1: give sigma as well")
+        if Minv is not None and M is None:
+            raise ValueError("Minv is given without M")
+        return
+    if isinstance(sigma, complex) or not np.isscalar(sigma) or not np.isfinite(sigma):  # type: ignore[call-overload]
+        raise ValueError(f"sigma must be a finite real number, got {sigma!r}")
+    if Minv is not None:
+        raise ValueError("Minv is not used with sigma: give OPinv, which is (A - sigma M)^-1")
+    if mode == "buckling" and M is None:
+        raise ValueError('mode="buckling" is for A x = lambda M x: give M')
+    if mode != "normal" and sigma == 0:
+        raise ValueError(f'mode="{mode}" needs a sigma other than 0, for which the operator is constant')
+
+
+class _Search:
+    """A thick-restart run for what `which` means."""
+
+    def __init__(
+        self,
+        pencil: Pencil,
+        wanted: Wanted,
+        rows: int,
+        tol: float,
+        max_restarts: int,
+        rng: Any,
+        bar: Any,
+        callback: Callable[[EigshState], object] | None,
+    ) -> None:
+        self._pencil = pencil
+        self._wanted = wanted
+        self._tol = tol
+        self._max_restarts = max_restarts
+        self._generator = np.random.default_rng(0 if rng is None else rng)
+        self._bar = bar
+        self._callback = callback
+        self._run = pencil.new_run(rows)
+        self.asymmetry = 0.0
+
+    def solve(self, v0: Any) -> Eigenpairs:
+        """Return the wanted pairs of the transformed operator."""
+        if self._wanted.which == "SM":
+            return self._smallest_magnitude(v0)
+        return self._extreme(self._wanted, Multiplier(self._pencil.operator), v0, self._callback)
+
+    def _extreme(self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any) -> Eigenpairs:
+        restart = ThickRestart(
+            multiplier,
+            self._run,
+            wanted,
+            tol=self._tol,
+            max_restarts=self._max_restarts,
+            draw=self._draw,
+            bar=self._bar,
+            callback=callback,
+        )
+        pairs = restart.solve(self._draw() if v0 is None else self._pencil.start_vector(v0))
+        self.asymmetry = max(self.asymmetry, restart.asymmetry)
+        return pairs
+
+    def _draw(self) -> Any:
+        return self._pencil.draw(self._generator)
+
+    def _smallest_magnitude(self, v0: Any) -> Eigenpairs:
+        """The values nearest to 0: one end where all have one sign, otherwise the low end of the operator squared."""
+        multiplier = Multiplier(self._pencil.operator)
+        low, high = multiplier.ends(self._run, self._draw(), self._bar)
+        norm = max(abs(low), abs(high))
+        margin = 1e-12 * norm
+        if low >= -margin or high <= margin:
+            try:
+                return self._one_sided(Wanted("SA" if low >= -margin else "LA", self._wanted.k), multiplier, v0, margin)
+            except _BothSigns:
+                pass
+        if norm == 0.0:  # only what a random vector does not see: the whole matrix is zero
+            norm = 1.0
+        square = Multiplier(squared(self._pencil.operator, norm), products=2)
+        self._extreme(Wanted("SA", self._wanted.k), square, v0, self._callback)
+        return verified(multiplier, self._run, self._wanted.k, tol=self._tol, norm=norm, asymmetry=self.asymmetry)
+
+    def _one_sided(self, wanted: Wanted, multiplier: Multiplier, v0: Any, margin: float) -> Eigenpairs:
+        def watch(state: EigshState) -> None:
+            if state.values.size and state.values[0] < -margin and state.values[-1] > margin:
+                raise _BothSigns
+            wrong = state.values < -margin if wanted.which == "SA" else state.values > margin
+            if wrong.any():
+                raise _BothSigns
+            if self._callback is not None:
+                self._callback(state)
+
+        pairs = self._extreme(wanted, multiplier, v0, watch)
+        if np.any(pairs.values < -margin if wanted.which == "SA" else pairs.values > margin):
+            raise _BothSigns
+        return pairs
+
+
+class _BothSigns(Exception):
+    """The operator has eigenvalues of both signs."""

@@ -1,0 +1,113 @@
+"""An operator at work on a run: products counted, filtered where asked, natively where possible."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastlanczos import _core
+from fastlanczos.arrays import Float64, precision_of
+from fastlanczos.chebyshev import Filter
+from fastlanczos.errors import NonFiniteError
+from fastlanczos.operators import Operator
+
+__all__ = ["Multiplier"]
+
+_SLICE = 0.1  # seconds between two looks at the progress bar in a native run
+
+
+class Multiplier:
+    """Multiplies an operator with the vectors of a run; `count` is the number of products so far.
+
+    `products` says how many of them one application of the operator takes.
+    """
+
+    def __init__(self, operator: Operator, products: int = 1) -> None:
+        self.dim = operator.dim
+        self.precision = operator.precision
+        self.count = 0
+        self._operator = operator
+        self._products = products
+        self._product = np.empty((1, operator.dim if operator.native is not None else 0))
+        self._filtered: tuple[Filter, _core.Matvec] | None = None
+
+    def fill(self, run: Any, filter_: Filter | None, steps: int, bar: Any) -> None:
+        """Take so many steps with the operator, or a filter of it; fewer where memory is full or the space invariant."""
+        end = run.steps + steps
+        while not run.finished and run.steps < end:
+            before = run.steps
+            if self._operator.native is not None:
+                native = self._native(filter_)
+                _, outcomes = _core.advance([run], native, self._product, end - before, _SLICE)
+                if outcomes[0] == _core.Outcome.not_finite:
+                    raise self._not_finite(run, self._product[0])
+            else:
+                z = self._apply(run, run.vector, filter_)
+                if not run.advance(z):
+                    raise self._not_finite(run, z)
+            products = (run.steps - before) * self._products * (1 if filter_ is None else filter_.degree)
+            if self._operator.native is not None:
+                self.count += products
+            bar.update(products)
+
+    def ends(self, run: Any, v0: Any, bar: Any) -> tuple[float, float]:
+        """Return the smallest and the largest Ritz value of as many steps as the run has room for."""
+        run.start(v0)
+        self.fill(run, None, run.max_steps, bar)
+        theta = np.linalg.eigvalsh(run.projected()) * 2.0**run.exponent
+        return float(theta[0]), float(theta[-1])
+
+    def product(self, run: Any, row: int) -> Float64:
+        """Return A times a row of the basis; the next product may overwrite it."""
+        vector = run.rows(row + 1)[row]
+        if self._operator.native is not None:
+            self.count += self._products
+            self._operator.native.multiply(vector[None], self._product)
+            return self._product[0]
+        return self._multiply(run, vector.copy())
+
+    def residual(self, run: Any, row: int, value: float) -> float:
+        """Return the norm of A x - value x for a row x of the basis."""
+        return float(run.distance(row, self.product(run, row), value))
+
+    def _native(self, filter_: Filter | None) -> _core.Matvec:
+        native = self._operator.native
+        assert native is not None
+        if filter_ is None:
+            return native
+        if self._filtered is None or self._filtered[0] is not filter_:
+            self._filtered = (filter_, filter_.native(native))
+        return self._filtered[1]
+
+    def _multiply(self, run: Any, vector: Any) -> Any:
+        """A times a vector that may be overwritten, in what the run works with."""
+        assert self._operator.matvec is not None
+        self.count += self._products
+        product = self._operator.matvec(self._operator.kind.argument(vector))
+        z = run.product(product, f"product {self.count} of A")
+        self.precision = max(self.precision, precision_of(getattr(product, "dtype", None)))
+        return z
+
+    def _apply(self, run: Any, vector: Any, filter_: Filter | None) -> Any:
+        if filter_ is None:
+            return self._multiply(run, vector)
+        slope, center = 1.0 / filter_.half_width, filter_.center
+        before = vector.copy()
+        now = self._multiply(run, vector) * slope - (center * slope) * before
+        for _ in range(filter_.degree - 1):
+            z = self._multiply(run, now.copy())
+            # T_{j+1} = 2 (A - center) / half_width T_j - T_{j-1}, over T_{j-1}
+            before *= -1.0
+            before += (2.0 * slope) * z
+            before -= (2.0 * slope * center) * now
+            before, now = now, before
+        return now
+
+    def _not_finite(self, run: Any, z: Any) -> NonFiniteError:
+        count, sorts = run.count_not_finite(z)
+        return NonFiniteError(
+            f"product {self.count + 1} of A has {count} of {self.dim} entries that are not finite{sorts}",
+            step=self.count + 1,
+            count=count,
+        )

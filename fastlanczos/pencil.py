@@ -1,0 +1,176 @@
+"""What eigsh works on: A, or A and M, with the operator to iterate with and the memory to do it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlanczos.array_run import ArrayRun
+from fastlanczos.arrays import Float64, as_vector, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
+from fastlanczos.device import to_host
+from fastlanczos.kinds import DeviceKind, NumpyKind
+from fastlanczos.operators import Operator, as_dimension, as_operator, start_vector
+from fastlanczos.spectral_transform import complex_of, matvec_of, transform
+
+__all__ = ["Pencil"]
+
+
+class Pencil:
+    """A x = lambda M x, real symmetric or complex Hermitian.
+
+    `operator` is what is iterated with, `multiply_a` and `multiply_m` (None for the identity) are products on NumPy
+    vectors of `dtype`, `forward` and `values` lead from eigenvalues of the pencil to those of the operator and back.
+    """
+
+    def __init__(
+        self,
+        A: Any,
+        M: Any,
+        dim: int | None,
+        *,
+        sigma: float | None,
+        mode: str,
+        Minv: Any,
+        OPinv: Any,
+        v0: Any,
+    ) -> None:
+        self._single = dtype_name(getattr(A, "dtype", None)) in ("float32", "complex64")
+        is_complex = complex_of(A, M, Minv, OPinv, v0)
+        self.dtype = "complex128" if is_complex else "float64"
+        self._metric: Callable[[Any], Any] | None = None
+        self.forward = self.values = np.asarray
+        if M is None and sigma is None and not is_complex:
+            self.operator = as_operator(A, dim, v0=v0)
+            self.precision = self.operator.precision
+        else:
+            for X, name in ((A, "A"), (M, "M"), (Minv, "Minv"), (OPinv, "OPinv")):
+                if on_device(X):
+                    raise TypeError(
+                        f"{name} is on a GPU: generalized, shifted and complex problems are solved on the CPU"
+                    )
+            A, M, Minv, OPinv = (_on_numpy(X) for X in (A, M, Minv, OPinv))
+            side = _dimension(A, dim, v0)
+            self.precision = precision_of("float32" if self._single else "float64")
+            if M is None and sigma is None:
+                matvec = matvec_of(A, side, "A")
+            else:
+                t = transform(A, M, side, sigma=sigma, mode=mode, Minv=Minv, OPinv=OPinv, dtype=self.dtype)
+                matvec, self._metric, self.forward, self.values = t.matvec, t.metric, t.forward, t.values
+            self.operator = Operator(side, NumpyKind(), self.precision, matvec=matvec, source=A)
+        self.dim = self.operator.dim
+        self._A, self._M = A, M
+        self._shifted = sigma is not None
+
+    @property
+    def multiply_a(self) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """Products with A, of vectors in NumPy."""
+        if self._M is None and not self._shifted and self.dtype == "float64":
+            return self._multiply_operator
+        return self._checked(matvec_of(self._A, self.dim, "A"), "A")
+
+    @property
+    def multiply_m(self) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+        """Products with M, of vectors in NumPy."""
+        return None if self._M is None else self._checked(matvec_of(self._M, self.dim, "M"), "M")
+
+    def _multiply_operator(self, v: NDArray[Any]) -> NDArray[Any]:
+        if self.operator.native is not None:
+            product = np.empty((1, self.dim))
+            self.operator.native.multiply(v[None], product)
+            return product[0]
+        assert self.operator.matvec is not None
+        kind = self.operator.kind
+        if isinstance(kind, DeviceKind):
+            return np.asarray(to_host(self.operator.matvec(kind.argument(kind.upload(v))), kind.framework))
+        return self._vector(self.operator.matvec(kind.argument(v)), "a product of A")
+
+    def _checked(self, multiply: Callable[[Any], Any], name: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        return lambda v: self._vector(multiply(v), f"a product of {name}")
+
+    def _vector(self, x: Any, what: str) -> NDArray[Any]:
+        return as_vector(x, what, (self.dim,), self.dtype)
+
+    # The iteration.
+
+    def new_run(self, rows: int) -> Any:
+        """Return a run with room for so many vectors."""
+        kind = self.operator.kind
+        if isinstance(kind, DeviceKind):
+            return kind.new_array_run(rows, self.dim)
+        if self._metric is None and self.dtype == "float64":
+            return kind.new_run(self.dim, rows, "float64")
+        return ArrayRun(
+            np.empty((rows, self.dim), self.dtype),
+            self._vector,
+            metric=None if self._metric is None else self._checked(self._metric, "M"),
+            from_numpy=lambda x: np.asarray(x, dtype=self.dtype),
+            to_numpy=np.asarray,
+        )
+
+    def draw(self, generator: np.random.Generator) -> Any:
+        """Return a random vector, in the range of the operator where that is not the whole space."""
+        v: Any = generator.standard_normal(self.dim)
+        if self.dtype == "complex128":
+            v = v + 1j * generator.standard_normal(self.dim)
+        if self._metric is not None:
+            assert self.operator.matvec is not None
+            v = self._vector(self.operator.matvec(v), "a product")
+            largest = float(np.abs(v).max())
+            v = v / largest if 0.0 < largest < np.inf else v
+        return self._for_run(v)
+
+    def start_vector(self, v0: Any) -> Any:
+        """Return the user's start vector as the run takes it."""
+        if self.dtype == "complex128":
+            v = as_vector(np.asarray(v0), "v0", (self.dim,), self.dtype)
+            if not np.all(np.isfinite(v)) or not v.any():
+                raise ValueError("v0 is zero, or has entries that are NaN or infinite")
+            return v
+        return self._for_run(start_vector(v0, self.dim))
+
+    def _for_run(self, v: Any) -> Any:
+        kind = self.operator.kind
+        return kind.upload(v) if isinstance(kind, DeviceKind) else v
+
+    # Results.
+
+    def result(self, values: Float64, vectors: Any, with_vectors: bool) -> Any:
+        """Return w, or w and v, ascending, as arrays of the kind that A is and in its precision.
+
+        `vectors` are rows, which share their memory with v where their dtype is the one wanted.
+        """
+        order = np.argsort(values, kind="stable")
+        w = values[order].astype("float32" if self._single else "float64")
+        kind = self.operator.kind
+        on_gpu = isinstance(kind, DeviceKind) and on_device(vectors)
+        w = kind.upload(w) if isinstance(kind, DeviceKind) else kind.output(w)
+        if not with_vectors:
+            return w
+        if not np.array_equal(order, np.arange(order.size)):
+            vectors = vectors[order]
+        if on_gpu:
+            return w, kind.argument(vectors).T
+        narrow = {"float64": "float32", "complex128": "complex64"}[self.dtype]
+        v = vectors.astype(narrow) if self._single else vectors
+        return w, kind.upload(v).T if isinstance(kind, DeviceKind) else kind.output(v).T
+
+
+def _on_numpy(X: Any) -> Any:
+    """A tensor as a NumPy or scipy matrix; everything else as it is."""
+    return matrix_of_tensor(X) if is_tensor(X) and X.ndim == 2 else X
+
+
+def _dimension(A: Any, dim: int | None, v0: Any) -> int:
+    shape = getattr(A, "shape", None)
+    if shape is None:
+        if dim is None and v0 is None:
+            raise ValueError("dim is missing: a callable does not tell the length of its vectors; pass dim=n")
+        return as_dimension(len(v0) if dim is None else dim, "dim")
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(f"A must be square, got shape {tuple(shape)}")
+    if dim is not None and as_dimension(dim, "dim") != shape[0]:
+        raise ValueError(f"dim is {dim}, but A has shape {tuple(shape)}")
+    return as_dimension(int(shape[0]), "the side of A")

@@ -1,0 +1,441 @@
+"""Thick-restart Lanczos for the eigenpairs at the ends of a spectrum, with their multiplicities.
+
+A run's rows are `locked` ones, finished eigenvectors that T couples to nothing, and active ones, a Krylov space that is
+restarted from its best Ritz vectors whenever the memory is full (Wu and Simon, SIAM J. Matrix Anal. Appl. 22, 2000).
+Where convergence is slow the operator is replaced by a Chebyshev filter of it.
+
+One start vector shows one copy of each eigenvalue, and nothing that it is orthogonal to. So when the wanted pairs have
+converged they are locked, and a random vector begins another round in their complement. What it finds beyond them is
+wanted as well, and locked, until a round finds nothing: the largest Ritz value of the complement has then converged, or
+is, by the theorem of Kuczynski and Wozniakowski (SIAM J. Matrix Anal. Appl. 13, 1992) on random starts, far enough from
+the wanted values. Then every pair is verified with a product of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from fastlanczos.arrays import Float64
+from fastlanczos.chebyshev import Filter, choose_filter
+from fastlanczos.errors import not_symmetric
+from fastlanczos.multiplier import Multiplier
+from fastlanczos.wanted import Wanted
+
+__all__ = ["Eigenpairs", "EigshState", "NotConverged", "ThickRestart", "verified"]
+
+_EPSILON = float(np.finfo(np.float64).eps)
+# A round has found all when what it sees of the complement is known to this part of its distance from the wanted ...
+_RESOLVED = 1e-5
+# ... or when a random start hides more with at most this probability.
+_PROBABILITY = 1e-8
+# A filter is exchanged for one of this many times its degree: the new one begins again from a single vector.
+_WORTHWHILE = 2.0
+_MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
+
+
+@dataclass(frozen=True)
+class EigshState:
+    """What a callback of `eigsh` is given after each restart.
+
+    Attributes
+    ----------
+    num_products, num_restarts : int
+        Products with A and restarts so far.
+    num_converged : int
+        Wanted pairs whose residual estimate is below the tolerance.
+    values, residuals : ndarray, shape (<= k,), float64
+        Estimates of the wanted eigenvalues, ascending, and of the norms of their residuals.
+    """
+
+    num_products: int
+    num_restarts: int
+    num_converged: int
+    values: Float64
+    residuals: Float64
+
+    def __repr__(self) -> str:
+        return (
+            f"EigshState({self.num_converged} of {self.values.size} converged, {self.num_restarts} restarts, "
+            f"{self.num_products} products)"
+        )
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """Values in ascending order, and as many leading rows of the run, the eigenvectors."""
+
+    values: Float64
+    vectors: Any  # (k, n)
+    residuals: Float64
+
+
+class NotConverged(Exception):
+    """The restarts are used up, or the residuals cannot be brought down; carries the pairs that are verified."""
+
+    def __init__(self, message: str, pairs: Eigenpairs) -> None:
+        super().__init__(message)
+        self.pairs = pairs
+
+
+@dataclass(frozen=True)
+class _Ritz:
+    """The active rows' Ritz pairs, ascending: values of the filtered operator and of A, residuals, estimates for A."""
+
+    mu: Float64
+    values: Float64
+    rotation: Float64  # column i combines the active rows
+    residuals: Float64  # with the filtered operator
+    estimates: Float64  # with A
+    outside: NDArray[np.bool_]  # of the filter's interval, so that `values` means something
+
+
+class ThickRestart:
+    """Finds the `wanted` pairs of the operator behind `multiplier` in the memory of `run`.
+
+    `tol` is relative to each value, `precision` the rounding unit of a product. `draw` returns random vectors.
+    """
+
+    def __init__(
+        self,
+        multiplier: Multiplier,
+        run: Any,
+        wanted: Wanted,
+        *,
+        tol: float,
+        max_restarts: int,
+        draw: Callable[[], Any],
+        bar: Any,
+        callback: Callable[[EigshState], object] | None = None,
+    ) -> None:
+        self._multiplier = multiplier
+        self._run = run
+        self._wanted = wanted
+        self._tol = tol
+        self._max_restarts = max_restarts
+        self._draw = draw
+        self._bar = bar
+        self._callback = callback
+        self._locked = np.empty(0)
+        self._filter: Filter | None = None
+        self._ends = (np.inf, -np.inf)  # of the spectrum, as far as seen
+        self._norm = 0.0
+        self._round = 0
+        self._fresh = True  # the active rows are one Krylov space, not restarted
+        self._strictness = 1.0
+        self._restarts = 0
+        self._stopped = ""
+        self.asymmetry = 0.0
+
+    def solve(self, v0: Any) -> Eigenpairs:
+        """Return the wanted pairs, verified; raise NotConverged with those that are."""
+        if not self._run.start(v0):
+            raise ValueError("v0 is zero or not finite")
+        for _ in range(_MOST_TRIALS):
+            self._find()
+            pairs, good = self._verify()
+            if good.all():
+                return pairs
+            self._strictness *= 0.1
+            self._take_up(np.flatnonzero(~good))
+        raise NotConverged(self._why_not(pairs, good), self._part(pairs, good))
+
+    def converged(self) -> Eigenpairs:
+        """Return the pairs that are verified at any time; the run cannot go on after this."""
+        ritz = self._ritz()
+        found = np.flatnonzero((ritz.estimates <= self._allowed(ritz.values)) & ritz.outside)
+        merged = np.concatenate([self._locked, ritz.values[found]])
+        chosen = self._wanted.order(merged)[: self._wanted.k]
+        new = found[chosen[chosen >= self._locked.size] - self._locked.size]
+        self._lock(ritz, chosen[chosen < self._locked.size], new)
+        pairs, good = self._verify()
+        return self._part(pairs, good)
+
+    # One search.
+
+    def _find(self) -> None:
+        """Advance, restart and look into the complement until the wanted pairs are locked."""
+        # Between restarts T is looked at now and then: it costs little, and products are saved when it is enough.
+        interval = max(4, self._run.max_steps // 10)
+        while True:
+            self._multiplier.fill(self._run, self._filter, interval, self._bar)
+            ritz = self._ritz()
+            new = self._new(ritz)
+            wanted_estimates = ritz.estimates[new]
+            settled = bool(np.all((wanted_estimates <= self._allowed(ritz.values[new])) & ritz.outside[new]))
+            enough = self._locked.size + new.size >= min(self._wanted.k, self._multiplier.dim)
+            everything = self._run.steps == self._multiplier.dim
+            if settled and (enough or self._run.breakdown or everything):
+                if everything or (not new.size and self._resolved(ritz)):
+                    self._lock_best(ritz, new)
+                    return
+                if new.size or self._run.breakdown:
+                    self._lock_best(ritz, new)
+                    if not self._begin_round():
+                        return
+                    continue
+            if not self._run.finished:
+                continue
+            self._restarts += 1
+            self._report(ritz, new)
+            if self._restarts > self._max_restarts:
+                raise NotConverged(f"{self._max_restarts} restarts were not enough", self.converged())
+            if self._stopped:
+                raise NotConverged(self._stopped, self.converged())
+            if not self._improve_filter(ritz, new):
+                self._restart(ritz, new)
+
+    def _ritz(self) -> _Ritz:
+        run, locked = self._run, self._locked.size
+        theta, rotation = (
+            scipy.linalg.eigh(run.projected()[locked:, locked:], driver="evr")
+            if run.steps > locked
+            else (
+                np.empty(0),
+                np.empty((0, 0)),
+            )
+        )
+        unit = 2.0**run.exponent
+        mu = theta * unit
+        last = rotation[-1] if theta.size else theta
+        residuals = np.abs(0.0 if run.breakdown else run.remainder * last) * unit * np.ones(theta.size)
+        if self._filter is None:
+            if theta.size:
+                self._norm = max(self._norm, float(np.abs(mu).max()))
+                self._ends = float(mu[0] - residuals[0]), float(mu[-1] + residuals[-1])
+                if self._round == 0 and self._norm > 0:
+                    self.asymmetry = run.max_projection / self._norm
+                    if self.asymmetry > max(100.0 * self._multiplier.precision, self._tol):
+                        raise ValueError(not_symmetric(self.asymmetry))
+            return _Ritz(mu, mu, rotation, residuals, residuals, np.ones(theta.size, dtype=bool))
+        values = self._filter.inverse(mu)
+        low, high = self._filter.interval
+        outside = np.abs(mu) > 1.0
+        # Within the interval the filter varies by 2 at most: what a vector has there shows, divided by mu - 1.
+        distance = np.where(mu > 0, values - low, high - values)
+        estimates = residuals * distance / np.maximum(np.abs(mu) - 1.0, _EPSILON)
+        if theta.size:
+            self._ends = (min(self._ends[0], float(values[0])), max(self._ends[1], float(values[-1])))
+        return _Ritz(mu, values, rotation, residuals, estimates, outside)
+
+    def _allowed(self, values: Float64) -> Float64:
+        """The residuals that count as converged, as ARPACK has them, the smallest values' relative to the norm."""
+        return self._strictness * self._tol * np.maximum(np.abs(values), _EPSILON ** (2 / 3) * self._norm)
+
+    def _margin(self, values: Float64) -> Float64:
+        """How far apart values must be to count as different."""
+        return np.maximum(self._allowed(values) / self._strictness, 64.0 * _EPSILON * self._norm)
+
+    def _new(self, ritz: _Ritz) -> NDArray[np.intp]:
+        """The active pairs that are wanted, as far as one can see now."""
+        k = self._wanted.k
+        if self._locked.size < k:
+            merged = np.concatenate([self._locked, ritz.values])
+            chosen = self._wanted.order(merged)[:k]
+            return chosen[chosen >= self._locked.size] - self._locked.size
+        low, high = self._wanted.limits(self._locked, k)
+        margin = self._margin(ritz.values)
+        return np.flatnonzero((ritz.values > high + margin) | (ritz.values < low - margin))
+
+    def _resolved(self, ritz: _Ritz) -> bool:
+        """Whether the complement holds nothing that is wanted."""
+        if self._round == 0:
+            return False
+        if self._run.breakdown or not ritz.mu.size:
+            return True
+        low, high = self._wanted.limits(self._locked, self._wanted.k)
+        ends = [(0, -1.0, low), (ritz.mu.size - 1, 1.0, high)]
+        return all(self._end_is_resolved(ritz, at, side, limit) for at, side, limit in ends if np.isfinite(limit))
+
+    def _end_is_resolved(self, ritz: _Ritz, at: int, side: float, limit: float) -> bool:
+        converged = ritz.outside[at] and ritz.estimates[at] <= self._allowed(ritz.values[at : at + 1])[0]
+        bound = float(self._filter(np.array([limit]))[0]) if self._filter is not None else limit
+        gap = side * (bound - ritz.mu[at])
+        if converged or ritz.residuals[at] <= _RESOLVED * gap:
+            return True
+        if not self._fresh or gap <= 0.0:
+            return False
+        spread = side * (bound - ritz.mu[-1 - at])
+        steps = ritz.mu.size
+        # The largest Ritz value after j steps from a random start is below the largest eigenvalue by more than e times
+        # the spread with probability at most 1.648 sqrt(n) exp(-sqrt(e) (2 j - 1)).
+        exponent = np.log(1.648 * np.sqrt(self._multiplier.dim) / _PROBABILITY)
+        return bool(np.sqrt(gap / spread) * (2 * steps - 1) >= exponent)
+
+    # What follows an evaluation.
+
+    def _lock_best(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
+        """Make the most wanted of locked and new pairs the only rows."""
+        merged = np.concatenate([self._locked, ritz.values[new]])
+        chosen = self._wanted.order(merged)[: self._wanted.k]
+        old = chosen[chosen < self._locked.size]
+        self._lock(ritz, old, new[chosen[chosen >= self._locked.size] - self._locked.size])
+
+    def _lock(self, ritz: _Ritz, old: NDArray[np.intp], new: NDArray[np.intp]) -> None:
+        values = np.concatenate([self._locked[old], ritz.values[new]])
+        rotation = np.zeros((values.size, self._run.steps))
+        rotation[np.arange(old.size), old] = 1.0
+        rotation[old.size :, self._locked.size :] = ritz.rotation[:, new].T
+        self._locked = values
+        self._replace(rotation, np.empty(0), np.empty(0))
+
+    def _replace(self, rotation: Float64, theta: Float64, coupling: Float64) -> None:
+        """Restart with the locked rows and others behind them, in units of the run."""
+        unit = 2.0**self._run.exponent if self._filter is None else 1.0
+        exponent = self._run.exponent if self._filter is None else 0
+        locked = self._locked if self._filter is None else np.clip(self._filter(self._locked), -1e100, 1e100)
+        diagonal = np.concatenate([locked / unit, theta])
+        scale = self._norm / unit if self._filter is None else max(1.0, float(np.abs(theta).max(initial=0.0)))
+        couplings = np.concatenate([np.zeros(self._locked.size), coupling])
+        self._run.restart(np.ascontiguousarray(rotation), diagonal, couplings, scale, exponent)
+
+    def _begin_round(self) -> bool:
+        """Look into the complement of the locked rows; False where there is nothing left."""
+        self._round += 1
+        self._fresh = True
+        return any(self._run.renew(self._draw()) for _ in range(3))
+
+    def _restart(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
+        """Keep the best Ritz vectors of the active rows: the more, the more of the wanted have converged."""
+        locked, active = self._locked.size, ritz.mu.size
+        room = self._run.max_steps - locked
+        wanted = max(new.size, 1)
+        converged = int(np.count_nonzero(ritz.estimates[new] <= self._allowed(ritz.values[new])))
+        keep = max(1, min(wanted + converged + (room - wanted) // 3, room - 3, active - 1))
+        if self._run.breakdown:  # nothing is coupled to what follows
+            self._begin_round()
+            return
+        best = self._wanted.order(ritz.values)[: min(keep, active)]
+        rotation = np.zeros((locked + best.size, locked + active))
+        rotation[np.arange(locked), np.arange(locked)] = 1.0
+        rotation[locked:, locked:] = ritz.rotation[:, best].T
+        unit = 2.0**self._run.exponent
+        self._replace(rotation, ritz.mu[best] / unit, self._run.remainder * ritz.rotation[-1, best])
+        self._fresh = False
+
+    def _improve_filter(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
+        """Change over to a better filter where there is one, from a combination of the wanted Ritz vectors."""
+        if self._round > 0 or self._run.breakdown:
+            return False
+        k = self._wanted.k
+        values = np.concatenate([self._locked, ritz.values[ritz.outside]])
+        if values.size < k + 1:
+            return False
+        buffer = min(k + max(k, 6), values.size - 1, k + (self._run.max_steps - k) // 2)
+        wanted = values[self._wanted.order(values)[:k]]
+        better = choose_filter(wanted, self._wanted.limits(values, max(buffer, k + 1)), self._ends)
+        if better is None or (self._filter is not None and better.degree < _WORTHWHILE * self._filter.degree):
+            return False
+        best = self._wanted.order(ritz.values)[: max(buffer, k + 1)]
+        self._collapse(ritz, best, better)
+        return True
+
+    def _collapse(self, ritz: _Ritz, best: NDArray[np.intp], better: Filter | None) -> None:
+        locked = self._locked.size
+        weights = np.zeros(self._run.steps)
+        weights[locked:] = ritz.rotation[:, best].sum(axis=1)
+        vector = self._run.combine(weights)
+        self._filter = better
+        self._replace(np.eye(locked, self._run.steps), np.empty(0), np.empty(0))
+        self._run.renew(vector)
+        self._fresh = False
+
+    def _take_up(self, failed: NDArray[np.intp]) -> None:
+        """Unlock rows and go on from their sum."""
+        kept = np.setdiff1d(np.arange(self._locked.size), failed)
+        weights = np.zeros(self._run.steps)
+        weights[failed] = 1.0
+        vector = self._run.combine(weights)
+        rotation = np.eye(self._run.steps)[kept]
+        self._locked = self._locked[kept]
+        self._round = 0
+        self._replace(rotation, np.empty(0), np.empty(0))
+        self._run.renew(vector)
+
+    # The end.
+
+    def _verify(self) -> tuple[Eigenpairs, NDArray[np.bool_]]:
+        """Compute the residual of every locked pair with A itself; return the pairs, ascending, and which hold."""
+        run = self._run
+        if self._filter is None:
+            order = np.argsort(self._locked, kind="stable")
+            self._locked = self._locked[order]
+            self._replace(np.eye(order.size, run.steps)[order], np.empty(0), np.empty(0))
+        else:
+            self._locked, rotation = rayleigh_ritz(self._multiplier, run, self._locked.size, self._norm)
+            self._replace(rotation, np.empty(0), np.empty(0))
+        pairs = _with_residuals(self._multiplier, run, self._locked)
+        allowed = np.maximum(
+            self._allowed(pairs.values) / self._strictness, noise(self._multiplier, self.asymmetry) * self._norm
+        )
+        return pairs, pairs.residuals <= allowed
+
+    def _part(self, pairs: Eigenpairs, good: NDArray[np.bool_]) -> Eigenpairs:
+        return Eigenpairs(pairs.values[good], pairs.vectors[np.flatnonzero(good)], pairs.residuals[good])
+
+    def _why_not(self, pairs: Eigenpairs, good: NDArray[np.bool_]) -> str:
+        worst = int(np.argmax(np.where(good, 0.0, pairs.residuals)))
+        return (
+            f"{np.count_nonzero(~good)} pairs do not hold: with lambda = {pairs.values[worst]:.6g}, A x differs from "
+            f"lambda x by {pairs.residuals[worst]:.1e}. The operator is less exact, or less symmetric "
+            f"(asymmetry {self.asymmetry:.1e}), than tol = {self._tol:.1e} asks for"
+        )
+
+    def _report(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
+        values = np.concatenate([self._locked, ritz.values[new]])
+        residuals = np.concatenate([np.zeros(self._locked.size), ritz.estimates[new]])
+        chosen = self._wanted.select(values)
+        state = EigshState(
+            num_products=self._multiplier.count,
+            num_restarts=self._restarts,
+            num_converged=int(np.count_nonzero(residuals[chosen] <= self._allowed(values[chosen]))),
+            values=values[chosen],
+            residuals=residuals[chosen],
+        )
+        self._bar.set_postfix_str(f"{state.num_converged}/{self._wanted.k} converged, round {self._round + 1}")
+        if self._callback is not None:
+            try:
+                self._callback(state)
+            except StopIteration:
+                self._stopped = "the callback ended the run"
+
+
+def rayleigh_ritz(multiplier: Multiplier, run: Any, count: int, norm: float) -> tuple[Float64, NDArray[Any]]:
+    """Return the eigenvalues, ascending, of the operator on the span of the first rows, and the rotation to them."""
+    if count == 0:
+        return np.empty(0), np.empty((0, run.steps))
+    columns = [run.inner(count, multiplier.product(run, i)) for i in range(count)]
+    projected = np.stack(columns, axis=1) / norm
+    values, vectors = scipy.linalg.eigh((projected + projected.conj().T) / 2.0, driver="evr")
+    rotation = np.zeros((count, run.steps), dtype=vectors.dtype)
+    rotation[:, :count] = vectors.T
+    return values * norm, rotation
+
+
+def noise(multiplier: Multiplier, asymmetry: float) -> float:
+    """What the rounding of a product may leave of a residual, relative to the operator's norm."""
+    return float(max(64.0, np.sqrt(multiplier.dim)) * multiplier.precision + asymmetry)
+
+
+def verified(multiplier: Multiplier, run: Any, count: int, *, tol: float, norm: float, asymmetry: float) -> Eigenpairs:
+    """Return the operator's eigenpairs on the span of the first rows; NotConverged with those that hold."""
+    values, rotation = rayleigh_ritz(multiplier, run, count, norm)
+    run.restart(np.ascontiguousarray(rotation), np.zeros(count), np.zeros(count), 1.0, 0)
+    pairs = _with_residuals(multiplier, run, values)
+    good = pairs.residuals <= np.maximum(tol * np.abs(values), noise(multiplier, asymmetry) * norm)
+    if good.all():
+        return pairs
+    raise NotConverged(
+        f"{np.count_nonzero(~good)} residuals are above what tol = {tol:.1e} asks for, up to {pairs.residuals.max():.1e}",
+        Eigenpairs(values[good], pairs.vectors[np.flatnonzero(good)], pairs.residuals[good]),
+    )
+
+
+def _with_residuals(multiplier: Multiplier, run: Any, values: Float64) -> Eigenpairs:
+    residuals = np.array([multiplier.residual(run, i, float(value)) for i, value in enumerate(values)])
+    return Eigenpairs(values, run.rows(values.size), residuals)
