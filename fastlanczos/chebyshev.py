@@ -24,6 +24,8 @@ __all__ = ["Filter", "choose_filter"]
 _AMPLITUDE = 3.0
 # The most that the filter may raise the first wanted value to, as log: rounding errors in the others grow with it.
 _LARGEST = np.log(2e4)
+# The same for values whose vectors are locked, which only come in through rounding.
+_LARGEST_LOCKED = np.log(1e8)
 _MOST_DEGREE = 2001
 
 
@@ -49,7 +51,7 @@ class Filter:
         return np.where(np.abs(t) <= 1.0, inside, outside)
 
     def inverse(self, values: Float64) -> Float64:
-        """Return the eigenvalues of A that the filter maps to `values`; within [-1, 1], where that is not known, a line.
+        """Return the eigenvalues of A that the filter maps to `values`, and a line within [-1, 1], where many are.
 
         The result is monotonic in `values`.
         """
@@ -62,19 +64,42 @@ class Filter:
         return _core.ChebyshevMatvec(matvec, self.degree, self.center, self.half_width)
 
 
-def choose_filter(wanted: Float64, limits: tuple[float, float], ends: tuple[float, float]) -> Filter | None:
+def choose_filter(
+    wanted: Float64, locked: Float64, limits: tuple[float, float], ends: tuple[float, float]
+) -> Filter | None:
     """Return the filter that separates `wanted` from the interval between `limits`, or None where none is needed.
 
-    `wanted` are estimates of the wanted eigenvalues and `ends` of the whole spectrum's ends; a limit may be infinite,
-    which stands for the end on its side.
+    `wanted` are estimates of the eigenvalues that are looked for, `locked` those that are found already, and `ends` the
+    ends of the whole spectrum; a limit may be infinite, which stands for the end on its side.
     """
-    low, high = max(limits[0], ends[0]), min(limits[1], ends[1])
-    center, half_width = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
-    if not (np.isfinite(half_width) and half_width > 1e-14 * max(abs(low), abs(high))):
+    interval = _interval(limits, ends)
+    if interval is None or not wanted.size:
         return None
+    center, half_width = interval
     distance = np.abs((wanted - center) / half_width)
     if distance.min() <= 1.0:
         return None
     degree = min(_AMPLITUDE / np.arccosh(distance.min()), _LARGEST / np.arccosh(distance.max()), _MOST_DEGREE)
+    farthest = float(np.abs((locked - center) / half_width).max(initial=1.0))
+    if farthest > 1.0:
+        degree = min(degree, _LARGEST_LOCKED / np.arccosh(farthest))
     odd = int(degree) // 2 * 2 + 1
-    return Filter(odd, float(center), float(half_width)) if odd >= 3 else None
+    return Filter(odd, center, half_width) if odd >= 3 else None
+
+
+def polishing_filter(limits: tuple[float, float], ends: tuple[float, float]) -> Filter | None:
+    """Return a filter of a low degree that damps what is farther from the wanted ends than a twentieth of the range.
+
+    Its rounding errors are those of a few products.
+    """
+    pad = 0.05 * (ends[1] - ends[0])
+    interval = _interval((limits[0] + pad, limits[1] - pad), ends)
+    return None if interval is None else Filter(13, *interval)
+
+
+def _interval(limits: tuple[float, float], ends: tuple[float, float]) -> tuple[float, float] | None:
+    low, high = max(limits[0], ends[0]), min(limits[1], ends[1])
+    center, half_width = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
+    if not (np.isfinite(half_width) and half_width > 1e-14 * max(abs(low), abs(high))):
+        return None
+    return float(center), float(half_width)

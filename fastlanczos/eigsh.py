@@ -224,7 +224,9 @@ class _Search:
             return self._smallest_magnitude(v0)
         return self._extreme(self._wanted, Multiplier(self._pencil.operator), v0, self._callback)
 
-    def _extreme(self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any) -> Eigenpairs:
+    def _extreme(
+        self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, slack: float = 1.0
+    ) -> Eigenpairs:
         restart = ThickRestart(
             multiplier,
             self._run,
@@ -233,6 +235,7 @@ class _Search:
             max_restarts=self._max_restarts,
             draw=self._draw,
             bar=self._bar,
+            slack=slack,
             callback=callback,
         )
         pairs = restart.solve(self._draw() if v0 is None else self._pencil.start_vector(v0))
@@ -256,7 +259,7 @@ class _Search:
         if norm == 0.0:  # only what a random vector does not see: the whole matrix is zero
             norm = 1.0
         square = Multiplier(squared(self._pencil.operator, norm), products=2)
-        self._extreme(Wanted("SA", self._wanted.k), square, v0, self._callback)
+        self._extreme(Wanted("SA", self._wanted.k), square, v0, self._callback, slack=1e3)
         return verified(multiplier, self._run, self._wanted.k, tol=self._tol, norm=norm, asymmetry=self.asymmetry)
 
     def _one_sided(self, wanted: Wanted, multiplier: Multiplier, v0: Any, margin: float) -> Eigenpairs:

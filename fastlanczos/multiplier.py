@@ -33,7 +33,7 @@ class Multiplier:
         self._filtered: tuple[Filter, _core.Matvec] | None = None
 
     def fill(self, run: Any, filter_: Filter | None, steps: int, bar: Any) -> None:
-        """Take so many steps with the operator, or a filter of it; fewer where memory is full or the space invariant."""
+        """Take steps with the operator, or a filter of it: so many, or until memory is full or the space invariant."""
         end = run.steps + steps
         while not run.finished and run.steps < end:
             before = run.steps
@@ -66,6 +66,15 @@ class Multiplier:
             self._operator.native.multiply(vector[None], self._product)
             return self._product[0]
         return self._multiply(run, vector.copy())
+
+    def filtered(self, run: Any, row: int, filter_: Filter) -> Any:
+        """Return the filter of A times a row of the basis."""
+        vector = run.rows(row + 1)[row]
+        if self._operator.native is None:
+            return self._apply(run, vector + 0.0, filter_)
+        self.count += self._products * filter_.degree
+        filter_.native(self._operator.native).multiply(vector[None], self._product)
+        return self._product[0]
 
     def residual(self, run: Any, row: int, value: float) -> float:
         """Return the norm of A x - value x for a row x of the basis."""

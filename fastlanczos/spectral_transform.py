@@ -1,4 +1,4 @@
-"""What eigsh iterates with: the matrix itself, or an operator whose extreme eigenvalues are the wanted ones of a pencil.
+"""What eigsh iterates with where that is not A itself: operators whose extreme eigenvalues are a pencil's wanted ones.
 
 | mode     | operator                        | inner product | its eigenvalue t is         |
 |----------|---------------------------------|---------------|-----------------------------|
@@ -112,8 +112,8 @@ def _check_inverse(
     error = float(np.linalg.norm(parts[0] + parts[1] + parts[2])) / size
     if not error < 1e-3:
         raise ValueError(
-            f"OPinv is not (A - sigma M)^-1: for a random b, (A - sigma M) OPinv b differs from b by {error:.1e} of the "
-            "size of the terms. Is it for another sigma, or does it not converge?"
+            f"OPinv is not (A - sigma M)^-1: for a random b, (A - sigma M) OPinv b differs from b by {error:.1e} of "
+            "the size of the terms. Is it for another sigma, or does it not converge?"
         )
 
 

@@ -22,7 +22,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from fastlanczos.arrays import Float64
-from fastlanczos.chebyshev import Filter, choose_filter
+from fastlanczos.chebyshev import Filter, choose_filter, polishing_filter
 from fastlanczos.errors import not_symmetric
 from fastlanczos.multiplier import Multiplier
 from fastlanczos.wanted import Wanted
@@ -36,6 +36,9 @@ _RESOLVED = 1e-5
 _PROBABILITY = 1e-8
 # A filter is exchanged for one of this many times its degree: the new one begins again from a single vector.
 _WORTHWHILE = 2.0
+# Estimates that stay below this, relative to the norm, are mixtures within a cluster.
+_CLUSTER = 1e-6
+_MOST_POLISHES = 3
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
 
 
@@ -98,7 +101,8 @@ class _Ritz:
 class ThickRestart:
     """Finds the `wanted` pairs of the operator behind `multiplier` in the memory of `run`.
 
-    `tol` is relative to each value, `precision` the rounding unit of a product. `draw` returns random vectors.
+    `tol` is relative to each value. `slack` is by how much a product may be less exact than a matrix's, `draw` returns
+    random vectors.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class ThickRestart:
         max_restarts: int,
         draw: Callable[[], Any],
         bar: Any,
+        slack: float = 1.0,
         callback: Callable[[EigshState], object] | None = None,
     ) -> None:
         self._multiplier = multiplier
@@ -119,6 +124,7 @@ class ThickRestart:
         self._tol = tol
         self._max_restarts = max_restarts
         self._draw = draw
+        self._slack = slack
         self._bar = bar
         self._callback = callback
         self._locked = np.empty(0)
@@ -127,6 +133,11 @@ class ThickRestart:
         self._norm = 0.0
         self._round = 0
         self._fresh = True  # the active rows are one Krylov space, not restarted
+        self._settled_ends: set[float] = set()  # of the complement, in this round
+        self._round_steps = 0
+        self._worst: list[float] = []  # of the wanted estimates, restart by restart
+        self._width = 0.0  # of clusters whose vectors are locked in mixtures
+        self._clusters = self._filtering = True
         self._strictness = 1.0
         self._restarts = 0
         self._stopped = ""
@@ -163,43 +174,69 @@ class ThickRestart:
         # Between restarts T is looked at now and then: it costs little, and products are saved when it is enough.
         interval = max(4, self._run.max_steps // 10)
         while True:
+            before = self._run.steps
             self._multiplier.fill(self._run, self._filter, interval, self._bar)
+            self._round_steps += self._run.steps - before
             ritz = self._ritz()
             new = self._new(ritz)
-            wanted_estimates = ritz.estimates[new]
-            settled = bool(np.all((wanted_estimates <= self._allowed(ritz.values[new])) & ritz.outside[new]))
-            enough = self._locked.size + new.size >= min(self._wanted.k, self._multiplier.dim)
-            everything = self._run.steps == self._multiplier.dim
-            if settled and (enough or self._run.breakdown or everything):
-                if everything or (not new.size and self._resolved(ritz)):
+            unknown = self._run.breakdown and not ritz.outside[new].all()  # of an invariant space, by the filter
+            if unknown or self._settled(ritz, new):
+                if unknown:
+                    self._filtering = False
+                    self._collapse(ritz, np.arange(ritz.mu.size), None)
+                elif self._complete(ritz, new):
                     self._lock_best(ritz, new)
                     return
-                if new.size or self._run.breakdown:
+                elif new.size or self._run.breakdown:
                     self._lock_best(ritz, new)
                     if not self._begin_round():
                         return
-                    continue
-            if not self._run.finished:
-                continue
-            self._restarts += 1
-            self._report(ritz, new)
-            if self._restarts > self._max_restarts:
-                raise NotConverged(f"{self._max_restarts} restarts were not enough", self.converged())
-            if self._stopped:
-                raise NotConverged(self._stopped, self.converged())
-            if not self._improve_filter(ritz, new):
-                self._restart(ritz, new)
+                elif self._run.finished:
+                    self._next_cycle(ritz, new)
+            elif self._run.finished:
+                self._next_cycle(ritz, new)
+
+    def _settled(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
+        """Whether all that is wanted of the active pairs has converged, and is enough."""
+        enough = self._locked.size + new.size >= min(self._wanted.k, self._multiplier.dim)
+        if not (enough or self._run.breakdown):
+            return False
+        return bool(np.all(ritz.outside[new])) and bool(
+            np.all(ritz.estimates[new] <= self._allowed(ritz.values[new])) or self._is_cluster(ritz, new)
+        )
+
+    def _complete(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
+        return self._run.steps == self._multiplier.dim or (not new.size and self._resolved(ritz))
+
+    def _is_cluster(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
+        """Whether residuals have stopped to fall well above the tolerance: each vector mixes those of a cluster.
+
+        One Krylov space shows a vector of every cluster. Once rounds have found the others, A tells them apart.
+        """
+        worst = float(ritz.estimates[new].max(initial=0.0))
+        if not self._run.finished or not self._clusters or worst > _CLUSTER * self._norm:
+            return False
+        self._worst.append(worst)
+        if len(self._worst) < 3 or worst < 0.1 * self._worst[-3]:
+            return False
+        self._width = max(self._width, 2.0 * worst)
+        return True
+
+    def _next_cycle(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
+        self._restarts += 1
+        self._report(ritz, new)
+        if self._restarts > self._max_restarts:
+            raise NotConverged(f"{self._max_restarts} restarts were not enough", self.converged())
+        if self._stopped:
+            raise NotConverged(self._stopped, self.converged())
+        if not self._improve_filter(ritz, new):
+            self._restart(ritz, new)
 
     def _ritz(self) -> _Ritz:
         run, locked = self._run, self._locked.size
-        theta, rotation = (
-            scipy.linalg.eigh(run.projected()[locked:, locked:], driver="evr")
-            if run.steps > locked
-            else (
-                np.empty(0),
-                np.empty((0, 0)),
-            )
-        )
+        theta, rotation = np.empty(0), np.empty((0, 0))
+        if run.steps > locked:
+            theta, rotation = scipy.linalg.eigh(run.projected()[locked:, locked:], driver="evd")
         unit = 2.0**run.exponent
         mu = theta * unit
         last = rotation[-1] if theta.size else theta
@@ -210,7 +247,7 @@ class ThickRestart:
                 self._ends = float(mu[0] - residuals[0]), float(mu[-1] + residuals[-1])
                 if self._round == 0 and self._norm > 0:
                     self.asymmetry = run.max_projection / self._norm
-                    if self.asymmetry > max(100.0 * self._multiplier.precision, self._tol):
+                    if self.asymmetry > max(100.0 * self._slack * self._multiplier.precision, self._tol):
                         raise ValueError(not_symmetric(self.asymmetry))
             return _Ritz(mu, mu, rotation, residuals, residuals, np.ones(theta.size, dtype=bool))
         values = self._filter.inverse(mu)
@@ -233,14 +270,21 @@ class ThickRestart:
 
     def _new(self, ritz: _Ritz) -> NDArray[np.intp]:
         """The active pairs that are wanted, as far as one can see now."""
-        k = self._wanted.k
-        if self._locked.size < k:
-            merged = np.concatenate([self._locked, ritz.values])
-            chosen = self._wanted.order(merged)[:k]
-            return chosen[chosen >= self._locked.size] - self._locked.size
-        low, high = self._wanted.limits(self._locked, k)
-        margin = self._margin(ritz.values)
-        return np.flatnonzero((ritz.values > high + margin) | (ritz.values < low - margin))
+        k, locked = self._wanted.k, self._locked.size
+        merged = np.concatenate([self._locked, ritz.values])
+        chosen = self._wanted.order(merged)
+        if locked < k:
+            chosen = chosen[:k]
+            return chosen[chosen >= locked] - locked
+        low, high = self._limits()
+        if self._width > 0.0:  # the rest of a cluster that the last of the wanted belongs to
+            room = max(self._run.max_steps - 6 - locked, 0)
+            chosen = chosen[chosen >= locked][:room] - locked
+            return chosen[(ritz.values[chosen] > high - self._width) | (ritz.values[chosen] < low + self._width)]
+        chosen = chosen[:k]
+        chosen = chosen[chosen >= locked] - locked
+        margin = self._margin(ritz.values[chosen])
+        return chosen[(ritz.values[chosen] > high + margin) | (ritz.values[chosen] < low - margin)]
 
     def _resolved(self, ritz: _Ritz) -> bool:
         """Whether the complement holds nothing that is wanted."""
@@ -248,20 +292,32 @@ class ThickRestart:
             return False
         if self._run.breakdown or not ritz.mu.size:
             return True
-        low, high = self._wanted.limits(self._locked, self._wanted.k)
-        ends = [(0, -1.0, low), (ritz.mu.size - 1, 1.0, high)]
-        return all(self._end_is_resolved(ritz, at, side, limit) for at, side, limit in ends if np.isfinite(limit))
+        ends = [(0, -1.0), (ritz.mu.size - 1, 1.0)]
+        for (at, side), limit in zip(ends, self._limits(), strict=True):
+            if np.isfinite(limit) and self._end_is_resolved(ritz, at, side, limit):
+                self._settled_ends.add(side)
+        return all(
+            side in self._settled_ends
+            for (_, side), limit in zip(ends, self._limits(), strict=True)
+            if np.isfinite(limit)
+        )
+
+    def _limits(self) -> tuple[float, float]:
+        """Values below the first or above the second would be wanted as well."""
+        return self._wanted.limits(self._locked, self._wanted.k)
 
     def _end_is_resolved(self, ritz: _Ritz, at: int, side: float, limit: float) -> bool:
+        limit -= side * self._width
         converged = ritz.outside[at] and ritz.estimates[at] <= self._allowed(ritz.values[at : at + 1])[0]
         bound = float(self._filter(np.array([limit]))[0]) if self._filter is not None else limit
         gap = side * (bound - ritz.mu[at])
         if converged or ritz.residuals[at] <= _RESOLVED * gap:
             return True
-        if not self._fresh or gap <= 0.0:
+        if gap <= 0.0:
             return False
         spread = side * (bound - ritz.mu[-1 - at])
-        steps = ritz.mu.size
+        # Restarted, a space grows a hidden direction as well, if not as fast.
+        steps = ritz.mu.size if self._fresh else self._round_steps // 2
         # The largest Ritz value after j steps from a random start is below the largest eigenvalue by more than e times
         # the spread with probability at most 1.648 sqrt(n) exp(-sqrt(e) (2 j - 1)).
         exponent = np.log(1.648 * np.sqrt(self._multiplier.dim) / _PROBABILITY)
@@ -272,7 +328,12 @@ class ThickRestart:
     def _lock_best(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
         """Make the most wanted of locked and new pairs the only rows."""
         merged = np.concatenate([self._locked, ritz.values[new]])
-        chosen = self._wanted.order(merged)[: self._wanted.k]
+        chosen = self._wanted.order(merged)
+        if self._width > 0.0 and merged.size > self._wanted.k:
+            low, high = self._wanted.limits(merged, self._wanted.k)
+            chosen = chosen[(merged[chosen] >= high - self._width) | (merged[chosen] <= low + self._width)]
+        else:
+            chosen = chosen[: self._wanted.k]
         old = chosen[chosen < self._locked.size]
         self._lock(ritz, old, new[chosen[chosen >= self._locked.size] - self._locked.size])
 
@@ -297,7 +358,10 @@ class ThickRestart:
     def _begin_round(self) -> bool:
         """Look into the complement of the locked rows; False where there is nothing left."""
         self._round += 1
+        self._round_steps = 0
         self._fresh = True
+        self._settled_ends = set()
+        self._worst = []
         return any(self._run.renew(self._draw()) for _ in range(3))
 
     def _restart(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
@@ -310,7 +374,10 @@ class ThickRestart:
         if self._run.breakdown:  # nothing is coupled to what follows
             self._begin_round()
             return
-        best = self._wanted.order(ritz.values)[: min(keep, active)]
+        order = self._wanted
+        if self._round > 0 and np.all(np.isfinite(self._limits())):
+            order = Wanted("BE", order.k)  # whatever is found, both ends are looked at
+        best = order.order(ritz.values)[:keep]
         rotation = np.zeros((locked + best.size, locked + active))
         rotation[np.arange(locked), np.arange(locked)] = 1.0
         rotation[locked:, locked:] = ritz.rotation[:, best].T
@@ -320,28 +387,34 @@ class ThickRestart:
 
     def _improve_filter(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
         """Change over to a better filter where there is one, from a combination of the wanted Ritz vectors."""
-        if self._round > 0 or self._run.breakdown:
+        if self._round > 0 or self._run.breakdown or not self._filtering:
             return False
-        k = self._wanted.k
-        values = np.concatenate([self._locked, ritz.values[ritz.outside]])
+        k, locked = self._wanted.k, self._locked.size
+        seen = np.flatnonzero(ritz.outside)
+        values = np.concatenate([self._locked, ritz.values[seen]])
         if values.size < k + 1:
             return False
-        buffer = min(k + max(k, 6), values.size - 1, k + (self._run.max_steps - k) // 2)
-        wanted = values[self._wanted.order(values)[:k]]
-        better = choose_filter(wanted, self._wanted.limits(values, max(buffer, k + 1)), self._ends)
+        # What has converged is locked on this occasion, and the filter need not spare it.
+        done = new[(ritz.estimates[new] <= self._allowed(ritz.values[new])) & ritz.outside[new]]
+        left = ritz.values[np.setdiff1d(new, done)]
+        buffer = max(k + 1, min(k + max(k, 6), values.size - 1, k + (self._run.max_steps - k) // 2))
+        limits = self._wanted.limits(values, buffer)
+        better = choose_filter(left, np.concatenate([self._locked, ritz.values[done]]), limits, self._ends)
         if better is None or (self._filter is not None and better.degree < _WORTHWHILE * self._filter.degree):
             return False
-        best = self._wanted.order(ritz.values)[: max(buffer, k + 1)]
-        self._collapse(ritz, best, better)
+        best = np.setdiff1d(seen[self._wanted.order(ritz.values[seen])][: buffer - locked], done)
+        self._collapse(ritz, best, better, done)
         return True
 
-    def _collapse(self, ritz: _Ritz, best: NDArray[np.intp], better: Filter | None) -> None:
-        locked = self._locked.size
+    def _collapse(
+        self, ritz: _Ritz, best: NDArray[np.intp], better: Filter | None, done: NDArray[np.intp] | None = None
+    ) -> None:
+        """Lock what is done, and begin again with another filter from the sum of the best other Ritz vectors."""
         weights = np.zeros(self._run.steps)
-        weights[locked:] = ritz.rotation[:, best].sum(axis=1)
+        weights[self._locked.size :] = ritz.rotation[:, best].sum(axis=1)
         vector = self._run.combine(weights)
         self._filter = better
-        self._replace(np.eye(locked, self._run.steps), np.empty(0), np.empty(0))
+        self._lock(ritz, np.arange(self._locked.size), np.empty(0, dtype=np.intp) if done is None else done)
         self._run.renew(vector)
         self._fresh = False
 
@@ -353,7 +426,8 @@ class ThickRestart:
         vector = self._run.combine(weights)
         rotation = np.eye(self._run.steps)[kept]
         self._locked = self._locked[kept]
-        self._round = 0
+        self._round = self._round_steps = 0
+        self._width, self._clusters, self._worst = 0.0, False, []
         self._replace(rotation, np.empty(0), np.empty(0))
         self._run.renew(vector)
 
@@ -362,18 +436,44 @@ class ThickRestart:
     def _verify(self) -> tuple[Eigenpairs, NDArray[np.bool_]]:
         """Compute the residual of every locked pair with A itself; return the pairs, ascending, and which hold."""
         run = self._run
-        if self._filter is None:
+        if self._filter is None and self._width == 0.0:
             order = np.argsort(self._locked, kind="stable")
             self._locked = self._locked[order]
             self._replace(np.eye(order.size, run.steps)[order], np.empty(0), np.empty(0))
         else:
-            self._locked, rotation = rayleigh_ritz(self._multiplier, run, self._locked.size, self._norm)
-            self._replace(rotation, np.empty(0), np.empty(0))
-        pairs = _with_residuals(self._multiplier, run, self._locked)
-        allowed = np.maximum(
-            self._allowed(pairs.values) / self._strictness, noise(self._multiplier, self.asymmetry) * self._norm
-        )
+            self._choose()
+        pairs, good = self._judged()
+        for _ in range(_MOST_POLISHES):
+            if good.all() or not self._polish(np.flatnonzero(~good)):
+                break
+            self._choose()
+            pairs, good = self._judged()
+        return pairs, good
+
+    def _choose(self) -> None:
+        """Let A itself tell the pairs apart that the locked rows span, and keep the wanted ones."""
+        values, rotation = rayleigh_ritz(self._multiplier, self._run, self._locked.size, self._norm)
+        chosen = self._wanted.select(values)
+        self._locked = values[chosen]
+        self._replace(rotation[chosen], np.empty(0), np.empty(0))
+
+    def _judged(self) -> tuple[Eigenpairs, NDArray[np.bool_]]:
+        pairs = _with_residuals(self._multiplier, self._run, self._locked)
+        floor = self._slack * noise(self._multiplier, self.asymmetry) * self._norm
+        allowed = np.maximum(self._allowed(pairs.values) / self._strictness, floor)
         return pairs, pairs.residuals <= allowed
+
+    def _polish(self, rows: NDArray[np.intp]) -> bool:
+        """Damp what rounding in filters of a high degree left of far eigenvectors, by one of a low degree."""
+        low, high = self._wanted.limits(self._locked, self._wanted.k)
+        smooth = polishing_filter((low, high), self._ends)
+        if smooth is None or self._locked.size < self._wanted.k:
+            return False
+        factors = smooth(self._locked)
+        for row in rows:
+            polished = self._multiplier.filtered(self._run, int(row), smooth)
+            self._run.rows(self._locked.size)[row] = polished / float(factors[row])
+        return True
 
     def _part(self, pairs: Eigenpairs, good: NDArray[np.bool_]) -> Eigenpairs:
         return Eigenpairs(pairs.values[good], pairs.vectors[np.flatnonzero(good)], pairs.residuals[good])
@@ -409,9 +509,9 @@ def rayleigh_ritz(multiplier: Multiplier, run: Any, count: int, norm: float) -> 
     """Return the eigenvalues, ascending, of the operator on the span of the first rows, and the rotation to them."""
     if count == 0:
         return np.empty(0), np.empty((0, run.steps))
-    columns = [run.inner(count, multiplier.product(run, i)) for i in range(count)]
-    projected = np.stack(columns, axis=1) / norm
-    values, vectors = scipy.linalg.eigh((projected + projected.conj().T) / 2.0, driver="evr")
+    projected = np.stack([run.inner(count, multiplier.product(run, i)) for i in range(count)], axis=1) / norm
+    gram = np.stack([run.inner(count, run.rows(count)[i]) for i in range(count)], axis=1)
+    values, vectors = scipy.linalg.eigh((projected + projected.conj().T) / 2.0, (gram + gram.conj().T) / 2.0)
     rotation = np.zeros((count, run.steps), dtype=vectors.dtype)
     rotation[:, :count] = vectors.T
     return values * norm, rotation
@@ -431,7 +531,7 @@ def verified(multiplier: Multiplier, run: Any, count: int, *, tol: float, norm: 
     if good.all():
         return pairs
     raise NotConverged(
-        f"{np.count_nonzero(~good)} residuals are above what tol = {tol:.1e} asks for, up to {pairs.residuals.max():.1e}",
+        f"{np.count_nonzero(~good)} residuals, up to {pairs.residuals.max():.1e}, are above tol = {tol:.1e}",
         Eigenpairs(values[good], pairs.vectors[np.flatnonzero(good)], pairs.residuals[good]),
     )
 
