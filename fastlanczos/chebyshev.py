@@ -17,7 +17,7 @@ import numpy as np
 from fastlanczos import _core
 from fastlanczos.arrays import Float64
 
-__all__ = ["Filter", "choose_filter"]
+__all__ = ["Filter", "choose_filter", "polishing_filters"]
 
 # The filter is to raise the last wanted value to cosh(3) = 10 over an unwanted 1. More of it makes for fewer steps and
 # more products, less of it for more restarts.
@@ -77,7 +77,7 @@ def choose_filter(
         return None
     center, half_width = interval
     distance = np.abs((wanted - center) / half_width)
-    if distance.min() <= 1.0:
+    if distance.min() <= 1.0 + 1e-9:
         return None
     degree = min(_AMPLITUDE / np.arccosh(distance.min()), _LARGEST / np.arccosh(distance.max()), _MOST_DEGREE)
     farthest = float(np.abs((locked - center) / half_width).max(initial=1.0))
@@ -87,14 +87,19 @@ def choose_filter(
     return Filter(odd, center, half_width) if odd >= 3 else None
 
 
-def polishing_filter(limits: tuple[float, float], ends: tuple[float, float]) -> Filter | None:
-    """Return a filter of a low degree that damps what is farther from the wanted ends than a twentieth of the range.
+def polishing_filters(limits: tuple[float, float], ends: tuple[float, float], levels: int) -> list[Filter]:
+    """Return filters that damp what is far from the wanted ends, that of the highest degree first.
 
-    Its rounding errors are those of a few products.
+    The last damps what is farther than a twentieth of the range, and has the rounding errors of a few products; each of
+    the others begins at a sixteenth of the distance of the next, with four times its degree.
     """
-    pad = 0.05 * (ends[1] - ends[0])
-    interval = _interval((limits[0] + pad, limits[1] - pad), ends)
-    return None if interval is None else Filter(13, *interval)
+    filters = []
+    for level in reversed(range(levels)):
+        pad = 0.05 * 0.0625**level * (ends[1] - ends[0])
+        interval = _interval((limits[0] + pad, limits[1] - pad), ends)
+        if interval is not None:
+            filters.append(Filter(13 * 4**level, *interval))
+    return filters
 
 
 def _interval(limits: tuple[float, float], ends: tuple[float, float]) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ from fastlanczos.multiplier import Multiplier
 from fastlanczos.operators import as_dimension, squared
 from fastlanczos.pencil import Pencil
 from fastlanczos.spectral_transform import MODES
-from fastlanczos.thick_restart import Eigenpairs, EigshState, NotConverged, ThickRestart, verified
+from fastlanczos.thick_restart import Eigenpairs, EigshState, NotConverged, Source, ThickRestart
 from fastlanczos.wanted import WHICH, Wanted
 
 __all__ = ["eigsh"]
@@ -225,7 +225,7 @@ class _Search:
         return self._extreme(self._wanted, Multiplier(self._pencil.operator), v0, self._callback)
 
     def _extreme(
-        self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, slack: float = 1.0
+        self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, source: Source | None = None
     ) -> Eigenpairs:
         restart = ThickRestart(
             multiplier,
@@ -235,7 +235,7 @@ class _Search:
             max_restarts=self._max_restarts,
             draw=self._draw,
             bar=self._bar,
-            slack=slack,
+            source=source,
             callback=callback,
         )
         pairs = restart.solve(self._draw() if v0 is None else self._pencil.start_vector(v0))
@@ -259,8 +259,8 @@ class _Search:
         if norm == 0.0:  # only what a random vector does not see: the whole matrix is zero
             norm = 1.0
         square = Multiplier(squared(self._pencil.operator, norm), products=2)
-        self._extreme(Wanted("SA", self._wanted.k), square, v0, self._callback, slack=1e3)
-        return verified(multiplier, self._run, self._wanted.k, tol=self._tol, norm=norm, asymmetry=self.asymmetry)
+        source = Source(multiplier, norm, lambda values: 2.0 * (values / norm) ** 2 - 1.0)
+        return self._extreme(Wanted("SA", self._wanted.k), square, v0, self._callback, source)
 
     def _one_sided(self, wanted: Wanted, multiplier: Multiplier, v0: Any, margin: float) -> Eigenpairs:
         def watch(state: EigshState) -> None:

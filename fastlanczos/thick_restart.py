@@ -22,12 +22,12 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from fastlanczos.arrays import Float64
-from fastlanczos.chebyshev import Filter, choose_filter, polishing_filter
+from fastlanczos.chebyshev import Filter, choose_filter, polishing_filters
 from fastlanczos.errors import not_symmetric
 from fastlanczos.multiplier import Multiplier
 from fastlanczos.wanted import Wanted
 
-__all__ = ["Eigenpairs", "EigshState", "NotConverged", "ThickRestart", "verified"]
+__all__ = ["Eigenpairs", "EigshState", "NotConverged", "Source", "ThickRestart"]
 
 _EPSILON = float(np.finfo(np.float64).eps)
 # A round has found all when what it sees of the complement is known to this part of its distance from the wanted ...
@@ -38,6 +38,8 @@ _PROBABILITY = 1e-8
 _WORTHWHILE = 2.0
 # Estimates that stay below this, relative to the norm, are mixtures within a cluster.
 _CLUSTER = 1e-6
+_PATIENCE = 6  # restarts within which a residual must fall by half
+_TIES = 256.0 * _EPSILON
 _MOST_POLISHES = 3
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
 
@@ -75,7 +77,6 @@ class Eigenpairs:
 
     values: Float64
     vectors: Any  # (k, n)
-    residuals: Float64
 
 
 class NotConverged(Exception):
@@ -84,6 +85,19 @@ class NotConverged(Exception):
     def __init__(self, message: str, pairs: Eigenpairs) -> None:
         super().__init__(message)
         self.pairs = pairs
+
+
+@dataclass(frozen=True)
+class Source:
+    """The operator whose pairs are asked for, where the iteration is with a function of it that folds its spectrum.
+
+    `forward` maps its eigenvalues, and `norm` is its norm. Values that are as good as equal in the iteration need not
+    be equal here: all of them are locked, as far as there is room, before this operator tells them apart.
+    """
+
+    multiplier: Multiplier
+    norm: float
+    forward: Callable[[Float64], Float64]
 
 
 @dataclass(frozen=True)
@@ -101,8 +115,7 @@ class _Ritz:
 class ThickRestart:
     """Finds the `wanted` pairs of the operator behind `multiplier` in the memory of `run`.
 
-    `tol` is relative to each value. `slack` is by how much a product may be less exact than a matrix's, `draw` returns
-    random vectors.
+    `tol` is relative to each value, `draw` returns random vectors. With a `source` its pairs are verified and returned.
     """
 
     def __init__(
@@ -115,19 +128,22 @@ class ThickRestart:
         max_restarts: int,
         draw: Callable[[], Any],
         bar: Any,
-        slack: float = 1.0,
+        source: Source | None = None,
         callback: Callable[[EigshState], object] | None = None,
     ) -> None:
         self._multiplier = multiplier
         self._run = run
-        self._wanted = wanted
+        self._stages = wanted.ends()
+        self._wanted = self._stages[0]
         self._tol = tol
         self._max_restarts = max_restarts
         self._draw = draw
-        self._slack = slack
+        self._source = source
+        self._ties = 0.0 if source is None else _TIES
         self._bar = bar
         self._callback = callback
-        self._locked = np.empty(0)
+        self._locked = np.empty(0)  # values of the locked rows: of earlier stages, then of this one
+        self._earlier = 0
         self._filter: Filter | None = None
         self._ends = (np.inf, -np.inf)  # of the spectrum, as far as seen
         self._norm = 0.0
@@ -136,8 +152,10 @@ class ThickRestart:
         self._settled_ends: set[float] = set()  # of the complement, in this round
         self._round_steps = 0
         self._worst: list[float] = []  # of the wanted estimates, restart by restart
-        self._width = 0.0  # of clusters whose vectors are locked in mixtures
+        self._width = self._ties  # of clusters whose vectors are locked in mixtures
+        self._verified = np.empty(0)  # values of the locked rows that `source` gives them
         self._clusters = self._filtering = True
+        self._comparing = True  # products with one symmetric matrix: all that the run has seen is A and its start
         self._strictness = 1.0
         self._restarts = 0
         self._stopped = ""
@@ -147,25 +165,47 @@ class ThickRestart:
         """Return the wanted pairs, verified; raise NotConverged with those that are."""
         if not self._run.start(v0):
             raise ValueError("v0 is zero or not finite")
+        for stage in self._stages:
+            if stage is not self._wanted:
+                self._begin_stage(stage)
+            self._solve_stage()
+        return self._pairs(np.arange(self._locked.size))
+
+    def _solve_stage(self) -> None:
         for _ in range(_MOST_TRIALS):
             self._find()
-            pairs, good = self._verify()
+            residuals, good = self._verify()
             if good.all():
-                return pairs
+                return
             self._strictness *= 0.1
-            self._take_up(np.flatnonzero(~good))
-        raise NotConverged(self._why_not(pairs, good), self._part(pairs, good))
+            self._take_up(self._earlier + np.flatnonzero(~good))
+        raise NotConverged(self._why_not(residuals, good), self._pairs(self._which_hold(good)))
 
     def converged(self) -> Eigenpairs:
         """Return the pairs that are verified at any time; the run cannot go on after this."""
-        ritz = self._ritz()
+        ritz, own = self._ritz(), self._own
         found = np.flatnonzero((ritz.estimates <= self._allowed(ritz.values)) & ritz.outside)
-        merged = np.concatenate([self._locked, ritz.values[found]])
+        merged = np.concatenate([own, ritz.values[found]])
         chosen = self._wanted.order(merged)[: self._wanted.k]
-        new = found[chosen[chosen >= self._locked.size] - self._locked.size]
-        self._lock(ritz, chosen[chosen < self._locked.size], new)
-        pairs, good = self._verify()
-        return self._part(pairs, good)
+        self._lock(ritz, chosen[chosen < own.size], found[chosen[chosen >= own.size] - own.size])
+        _, good = self._verify()
+        return self._pairs(self._which_hold(good))
+
+    @property
+    def _own(self) -> Float64:
+        """Values of the rows that this stage has locked."""
+        return self._locked[self._earlier :]
+
+    def _begin_stage(self, wanted: Wanted) -> None:
+        """Look for others in the complement of what has been found."""
+        self._wanted = wanted
+        self._earlier = self._locked.size
+        self._filter = None
+        self._filtering = self._clusters = True
+        self._width, self._strictness = self._ties, 1.0
+        self._replace(np.eye(self._earlier, self._run.steps), np.empty(0), np.empty(0))
+        self._begin_round()
+        self._round = 0
 
     # One search.
 
@@ -191,14 +231,14 @@ class ThickRestart:
                     self._lock_best(ritz, new)
                     if not self._begin_round():
                         return
-                elif self._run.finished:
+                elif self._run.finished and not self._is_cluster(ritz, new):
                     self._next_cycle(ritz, new)
             elif self._run.finished:
                 self._next_cycle(ritz, new)
 
     def _settled(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
         """Whether all that is wanted of the active pairs has converged, and is enough."""
-        enough = self._locked.size + new.size >= min(self._wanted.k, self._multiplier.dim)
+        enough = self._own.size + new.size >= self._wanted.k
         if not (enough or self._run.breakdown):
             return False
         return bool(np.all(ritz.outside[new])) and bool(
@@ -213,14 +253,29 @@ class ThickRestart:
 
         One Krylov space shows a vector of every cluster. Once rounds have found the others, A tells them apart.
         """
-        worst = float(ritz.estimates[new].max(initial=0.0))
-        if not self._run.finished or not self._clusters or worst > _CLUSTER * self._norm:
+        seen = ritz.estimates[new] if new.size else self._at_the_limit(ritz)
+        worst = float(seen.max(initial=0.0))
+        if not (self._run.finished and self._clusters and self._room) or not 0.0 < worst <= _CLUSTER * self._norm:
             return False
         self._worst.append(worst)
-        if len(self._worst) < 3 or worst < 0.1 * self._worst[-3]:
+        if len(self._worst) < _PATIENCE or worst < 0.5 * self._worst[-_PATIENCE]:
             return False
         self._width = max(self._width, 2.0 * worst)
         return True
+
+    @property
+    def _room(self) -> int:
+        """How many more rows may be locked, so that some are left to move in."""
+        return max(self._run.max_steps - 3 - self._locked.size, 0)
+
+    def _at_the_limit(self, ritz: _Ritz) -> Float64:
+        """Return the estimates at those ends of the complement that reach to the limit within their estimates."""
+        low, high = self._limits()
+        low, high = low + self._width, high - self._width
+        ends = [at for at in (0, -1) if ritz.mu.size and ritz.outside[at]]
+        values, estimates = ritz.values[ends], ritz.estimates[ends]
+        near = (np.abs(values - low) <= 2.0 * estimates) | (np.abs(values - high) <= 2.0 * estimates)
+        return np.asarray(estimates[near & (estimates > self._allowed(values))])
 
     def _next_cycle(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
         self._restarts += 1
@@ -229,7 +284,12 @@ class ThickRestart:
             raise NotConverged(f"{self._max_restarts} restarts were not enough", self.converged())
         if self._stopped:
             raise NotConverged(self._stopped, self.converged())
-        if not self._improve_filter(ritz, new):
+        done = new[(ritz.estimates[new] <= self._allowed(ritz.values[new])) & ritz.outside[new]]
+        if self._round > 0 and done.size and self._run.max_steps - self._locked.size < 2 * new.size + 4:
+            # Too little room for the others to converge beside it: what is better than a locked one takes its place.
+            self._lock_best(ritz, done)
+            self._begin_round()
+        elif not self._improve_filter(ritz, new):
             self._restart(ritz, new)
 
     def _ritz(self) -> _Ritz:
@@ -244,10 +304,12 @@ class ThickRestart:
         if self._filter is None:
             if theta.size:
                 self._norm = max(self._norm, float(np.abs(mu).max()))
-                self._ends = float(mu[0] - residuals[0]), float(mu[-1] + residuals[-1])
-                if self._round == 0 and self._norm > 0:
+                low, high = float(mu[0] - residuals[0]), float(mu[-1] + residuals[-1])
+                earlier = self._locked[: self._earlier]
+                self._ends = min(low, earlier.min(initial=low)), max(high, earlier.max(initial=high))
+                if self._comparing and self._norm > 0:
                     self.asymmetry = run.max_projection / self._norm
-                    if self.asymmetry > max(100.0 * self._slack * self._multiplier.precision, self._tol):
+                    if self.asymmetry > max(100.0 * self._multiplier.precision, self._tol):
                         raise ValueError(not_symmetric(self.asymmetry))
             return _Ritz(mu, mu, rotation, residuals, residuals, np.ones(theta.size, dtype=bool))
         values = self._filter.inverse(mu)
@@ -270,19 +332,18 @@ class ThickRestart:
 
     def _new(self, ritz: _Ritz) -> NDArray[np.intp]:
         """The active pairs that are wanted, as far as one can see now."""
-        k, locked = self._wanted.k, self._locked.size
-        merged = np.concatenate([self._locked, ritz.values])
-        chosen = self._wanted.order(merged)
-        if locked < k:
+        k, own = self._wanted.k, self._own.size
+        chosen = self._wanted.order(np.concatenate([self._own, ritz.values]))
+        if own < k:
             chosen = chosen[:k]
-            return chosen[chosen >= locked] - locked
+            return chosen[chosen >= own] - own
         low, high = self._limits()
         if self._width > 0.0:  # the rest of a cluster that the last of the wanted belongs to
-            room = max(self._run.max_steps - 6 - locked, 0)
-            chosen = chosen[chosen >= locked][:room] - locked
+            chosen = chosen[chosen >= own] - own
+            chosen = chosen[ritz.estimates[chosen] <= _CLUSTER * self._norm][: self._room]
             return chosen[(ritz.values[chosen] > high - self._width) | (ritz.values[chosen] < low + self._width)]
         chosen = chosen[:k]
-        chosen = chosen[chosen >= locked] - locked
+        chosen = chosen[chosen >= own] - own
         margin = self._margin(ritz.values[chosen])
         return chosen[(ritz.values[chosen] > high + margin) | (ritz.values[chosen] < low - margin)]
 
@@ -304,11 +365,11 @@ class ThickRestart:
 
     def _limits(self) -> tuple[float, float]:
         """Values below the first or above the second would be wanted as well."""
-        return self._wanted.limits(self._locked, self._wanted.k)
+        return self._wanted.limits(self._own, self._wanted.k)
 
     def _end_is_resolved(self, ritz: _Ritz, at: int, side: float, limit: float) -> bool:
         limit -= side * self._width
-        converged = ritz.outside[at] and ritz.estimates[at] <= self._allowed(ritz.values[at : at + 1])[0]
+        converged = ritz.outside[at] and ritz.estimates[at] <= self._margin(ritz.values[at : at + 1])[0]
         bound = float(self._filter(np.array([limit]))[0]) if self._filter is not None else limit
         gap = side * (bound - ritz.mu[at])
         if converged or ritz.residuals[at] <= _RESOLVED * gap:
@@ -327,28 +388,31 @@ class ThickRestart:
 
     def _lock_best(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
         """Make the most wanted of locked and new pairs the only rows."""
-        merged = np.concatenate([self._locked, ritz.values[new]])
+        own = self._own
+        merged = np.concatenate([own, ritz.values[new]])
         chosen = self._wanted.order(merged)
         if self._width > 0.0 and merged.size > self._wanted.k:
             low, high = self._wanted.limits(merged, self._wanted.k)
             chosen = chosen[(merged[chosen] >= high - self._width) | (merged[chosen] <= low + self._width)]
         else:
             chosen = chosen[: self._wanted.k]
-        old = chosen[chosen < self._locked.size]
-        self._lock(ritz, old, new[chosen[chosen >= self._locked.size] - self._locked.size])
+        self._lock(ritz, chosen[chosen < own.size], new[chosen[chosen >= own.size] - own.size])
 
     def _lock(self, ritz: _Ritz, old: NDArray[np.intp], new: NDArray[np.intp]) -> None:
-        values = np.concatenate([self._locked[old], ritz.values[new]])
-        rotation = np.zeros((values.size, self._run.steps))
-        rotation[np.arange(old.size), old] = 1.0
-        rotation[old.size :, self._locked.size :] = ritz.rotation[:, new].T
-        self._locked = values
+        """Make some of this stage's locked rows and some active pairs its only rows."""
+        kept = np.concatenate([np.arange(self._earlier), self._earlier + old])
+        rotation = np.zeros((kept.size + new.size, self._run.steps))
+        rotation[np.arange(kept.size), kept] = 1.0
+        rotation[kept.size :, self._locked.size :] = ritz.rotation[:, new].T
+        self._locked = np.concatenate([self._locked[kept], ritz.values[new]])
         self._replace(rotation, np.empty(0), np.empty(0))
 
     def _replace(self, rotation: Float64, theta: Float64, coupling: Float64) -> None:
         """Restart with the locked rows and others behind them, in units of the run."""
-        unit = 2.0**self._run.exponent if self._filter is None else 1.0
-        exponent = self._run.exponent if self._filter is None else 0
+        exponent = 0
+        if self._filter is None:
+            exponent = self._run.exponent if theta.size else max(-1000, min(1000, int(np.frexp(self._norm)[1])))
+        unit = 2.0**exponent
         locked = self._locked if self._filter is None else np.clip(self._filter(self._locked), -1e100, 1e100)
         diagonal = np.concatenate([locked / unit, theta])
         scale = self._norm / unit if self._filter is None else max(1.0, float(np.abs(theta).max(initial=0.0)))
@@ -357,6 +421,7 @@ class ThickRestart:
 
     def _begin_round(self) -> bool:
         """Look into the complement of the locked rows; False where there is nothing left."""
+        self._comparing = False
         self._round += 1
         self._round_steps = 0
         self._fresh = True
@@ -389,20 +454,24 @@ class ThickRestart:
         """Change over to a better filter where there is one, from a combination of the wanted Ritz vectors."""
         if self._round > 0 or self._run.breakdown or not self._filtering:
             return False
-        k, locked = self._wanted.k, self._locked.size
+        k, own = self._wanted.k, self._own.size
         seen = np.flatnonzero(ritz.outside)
-        values = np.concatenate([self._locked, ritz.values[seen]])
+        values = np.concatenate([self._own, ritz.values[seen]])
         if values.size < k + 1:
             return False
         # What has converged is locked on this occasion, and the filter need not spare it.
         done = new[(ritz.estimates[new] <= self._allowed(ritz.values[new])) & ritz.outside[new]]
         left = ritz.values[np.setdiff1d(new, done)]
         buffer = max(k + 1, min(k + max(k, 6), values.size - 1, k + (self._run.max_steps - k) // 2))
-        limits = self._wanted.limits(values, buffer)
-        better = choose_filter(left, np.concatenate([self._locked, ritz.values[done]]), limits, self._ends)
+        better = None
+        for count in range(buffer, values.size + 1):  # to the first value that is not one of the wanted once more
+            limits = self._wanted.limits(values, count)
+            better = choose_filter(left, np.concatenate([self._locked, ritz.values[done]]), limits, self._ends)
+            if better is not None:
+                break
         if better is None or (self._filter is not None and better.degree < _WORTHWHILE * self._filter.degree):
             return False
-        best = np.setdiff1d(seen[self._wanted.order(ritz.values[seen])][: buffer - locked], done)
+        best = np.setdiff1d(seen[self._wanted.order(ritz.values[seen])][: buffer - own], done)
         self._collapse(ritz, best, better, done)
         return True
 
@@ -413,8 +482,9 @@ class ThickRestart:
         weights = np.zeros(self._run.steps)
         weights[self._locked.size :] = ritz.rotation[:, best].sum(axis=1)
         vector = self._run.combine(weights)
+        self._comparing = False
         self._filter = better
-        self._lock(ritz, np.arange(self._locked.size), np.empty(0, dtype=np.intp) if done is None else done)
+        self._lock(ritz, np.arange(self._own.size), np.empty(0, dtype=np.intp) if done is None else done)
         self._run.renew(vector)
         self._fresh = False
 
@@ -427,69 +497,82 @@ class ThickRestart:
         rotation = np.eye(self._run.steps)[kept]
         self._locked = self._locked[kept]
         self._round = self._round_steps = 0
-        self._width, self._clusters, self._worst = 0.0, False, []
+        self._width, self._clusters, self._worst = self._ties, False, []
         self._replace(rotation, np.empty(0), np.empty(0))
         self._run.renew(vector)
 
     # The end.
 
-    def _verify(self) -> tuple[Eigenpairs, NDArray[np.bool_]]:
-        """Compute the residual of every locked pair with A itself; return the pairs, ascending, and which hold."""
-        run = self._run
-        if self._filter is None and self._width == 0.0:
-            order = np.argsort(self._locked, kind="stable")
-            self._locked = self._locked[order]
-            self._replace(np.eye(order.size, run.steps)[order], np.empty(0), np.empty(0))
-        else:
+    def _verify(self) -> tuple[Float64, NDArray[np.bool_]]:
+        """Compute the residual of every pair of this stage with A itself; return the residuals, and which hold."""
+        if self._filter is not None or self._width > 0.0:
             self._choose()
-        pairs, good = self._judged()
-        for _ in range(_MOST_POLISHES):
-            if good.all() or not self._polish(np.flatnonzero(~good)):
+        residuals, good = self._judged()
+        for levels in range(1, _MOST_POLISHES + 1):
+            if good.all() or not self._polish(self._earlier + np.flatnonzero(~good), levels):
                 break
             self._choose()
-            pairs, good = self._judged()
-        return pairs, good
+            residuals, good = self._judged()
+        return residuals, good
 
     def _choose(self) -> None:
-        """Let A itself tell the pairs apart that the locked rows span, and keep the wanted ones."""
-        values, rotation = rayleigh_ritz(self._multiplier, self._run, self._locked.size, self._norm)
-        chosen = self._wanted.select(values)
-        self._locked = values[chosen]
-        self._replace(rotation[chosen], np.empty(0), np.empty(0))
+        """Let A itself tell the pairs apart that this stage's rows span, and keep the wanted ones."""
+        rows = range(self._earlier, self._locked.size)
+        source = self._source or Source(self._multiplier, self._norm, np.asarray)
+        values, vectors = rayleigh_ritz(source.multiplier, self._run, rows, source.norm)
+        chosen = self._wanted.select(source.forward(values))
+        rotation = np.eye(self._earlier + chosen.size, self._run.steps, dtype=vectors.dtype)
+        rotation[self._earlier :] = vectors[chosen]
+        self._locked = np.concatenate([self._locked[: self._earlier], source.forward(values[chosen])])
+        self._verified = values[chosen]
+        self._replace(rotation, np.empty(0), np.empty(0))
 
-    def _judged(self) -> tuple[Eigenpairs, NDArray[np.bool_]]:
-        pairs = _with_residuals(self._multiplier, self._run, self._locked)
-        floor = self._slack * noise(self._multiplier, self.asymmetry) * self._norm
-        allowed = np.maximum(self._allowed(pairs.values) / self._strictness, floor)
-        return pairs, pairs.residuals <= allowed
+    def _judged(self) -> tuple[Float64, NDArray[np.bool_]]:
+        source = self._source or Source(self._multiplier, self._norm, np.asarray)
+        values = self._locked if self._source is None else self._verified
+        rows = range(self._earlier, self._locked.size)
+        residuals = np.array([source.multiplier.residual(self._run, i, float(values[i])) for i in rows])
+        floor = noise(source.multiplier, self.asymmetry) * source.norm
+        relative = self._tol * np.maximum(np.abs(values[self._earlier :]), _EPSILON ** (2 / 3) * source.norm)
+        return residuals, residuals <= np.maximum(relative, floor)
 
-    def _polish(self, rows: NDArray[np.intp]) -> bool:
-        """Damp what rounding in filters of a high degree left of far eigenvectors, by one of a low degree."""
-        low, high = self._wanted.limits(self._locked, self._wanted.k)
-        smooth = polishing_filter((low, high), self._ends)
-        if smooth is None or self._locked.size < self._wanted.k:
+    def _polish(self, rows: NDArray[np.intp], levels: int) -> bool:
+        """Damp what rounding in filters of a high degree left of far eigenvectors, by filters of lower degrees."""
+        if self._own.size < self._wanted.k:
             return False
-        factors = smooth(self._locked)
-        for row in rows:
-            polished = self._multiplier.filtered(self._run, int(row), smooth)
-            self._run.rows(self._locked.size)[row] = polished / float(factors[row])
-        return True
+        filters = polishing_filters(self._limits(), self._ends, levels)
+        for smooth in filters:
+            factors = smooth(self._locked)
+            for row in rows:
+                polished = self._multiplier.filtered(self._run, int(row), smooth)
+                self._run.rows(self._locked.size)[row] = polished / float(factors[row])
+        return bool(filters)
 
-    def _part(self, pairs: Eigenpairs, good: NDArray[np.bool_]) -> Eigenpairs:
-        return Eigenpairs(pairs.values[good], pairs.vectors[np.flatnonzero(good)], pairs.residuals[good])
+    def _which_hold(self, good: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.concatenate([np.arange(self._earlier), self._earlier + np.flatnonzero(good)])
 
-    def _why_not(self, pairs: Eigenpairs, good: NDArray[np.bool_]) -> str:
-        worst = int(np.argmax(np.where(good, 0.0, pairs.residuals)))
+    def _pairs(self, rows: NDArray[np.intp]) -> Eigenpairs:
+        """Put some of the locked rows in ascending order, and return them with their values."""
+        values = self._locked if self._source is None else self._verified
+        rows = rows[np.argsort(values[rows], kind="stable")]
+        self._locked = self._locked[rows]
+        self._replace(np.eye(self._run.steps)[rows], np.empty(0), np.empty(0))
+        return Eigenpairs(values[rows], self._run.rows(rows.size))
+
+    def _why_not(self, residuals: Float64, good: NDArray[np.bool_]) -> str:
+        worst = int(np.argmax(np.where(good, 0.0, residuals)))
         return (
-            f"{np.count_nonzero(~good)} pairs do not hold: with lambda = {pairs.values[worst]:.6g}, A x differs from "
-            f"lambda x by {pairs.residuals[worst]:.1e}. The operator is less exact, or less symmetric "
+            f"{np.count_nonzero(~good)} pairs do not hold: with lambda = {self._own[worst]:.6g}, A x differs from "
+            f"lambda x by {residuals[worst]:.1e}. The operator is less exact, or less symmetric "
             f"(asymmetry {self.asymmetry:.1e}), than tol = {self._tol:.1e} asks for"
         )
 
     def _report(self, ritz: _Ritz, new: NDArray[np.intp]) -> None:
         values = np.concatenate([self._locked, ritz.values[new]])
         residuals = np.concatenate([np.zeros(self._locked.size), ritz.estimates[new]])
-        chosen = self._wanted.select(values)
+        own = self._earlier + self._wanted.order(values[self._earlier :])[: self._wanted.k]
+        chosen = np.concatenate([np.arange(self._earlier), own])
+        chosen = chosen[np.argsort(values[chosen], kind="stable")]
         state = EigshState(
             num_products=self._multiplier.count,
             num_restarts=self._restarts,
@@ -505,37 +588,19 @@ class ThickRestart:
                 self._stopped = "the callback ended the run"
 
 
-def rayleigh_ritz(multiplier: Multiplier, run: Any, count: int, norm: float) -> tuple[Float64, NDArray[Any]]:
-    """Return the eigenvalues, ascending, of the operator on the span of the first rows, and the rotation to them."""
-    if count == 0:
+def rayleigh_ritz(multiplier: Multiplier, run: Any, rows: range, norm: float) -> tuple[Float64, NDArray[Any]]:
+    """Return the eigenvalues, ascending, of the operator on the span of some rows, and the rotation to them."""
+    if not rows:
         return np.empty(0), np.empty((0, run.steps))
-    projected = np.stack([run.inner(count, multiplier.product(run, i)) for i in range(count)], axis=1) / norm
-    gram = np.stack([run.inner(count, run.rows(count)[i]) for i in range(count)], axis=1)
+    every = slice(rows.start, rows.stop)
+    projected = np.stack([run.inner(rows.stop, multiplier.product(run, i))[every] for i in rows], axis=1) / norm
+    gram = np.stack([run.inner(rows.stop, run.rows(i + 1)[i])[every] for i in rows], axis=1)
     values, vectors = scipy.linalg.eigh((projected + projected.conj().T) / 2.0, (gram + gram.conj().T) / 2.0)
-    rotation = np.zeros((count, run.steps), dtype=vectors.dtype)
-    rotation[:, :count] = vectors.T
+    rotation = np.zeros((len(rows), run.steps), dtype=vectors.dtype)
+    rotation[:, every] = vectors.T
     return values * norm, rotation
 
 
 def noise(multiplier: Multiplier, asymmetry: float) -> float:
     """What the rounding of a product may leave of a residual, relative to the operator's norm."""
     return float(max(64.0, np.sqrt(multiplier.dim)) * multiplier.precision + asymmetry)
-
-
-def verified(multiplier: Multiplier, run: Any, count: int, *, tol: float, norm: float, asymmetry: float) -> Eigenpairs:
-    """Return the operator's eigenpairs on the span of the first rows; NotConverged with those that hold."""
-    values, rotation = rayleigh_ritz(multiplier, run, count, norm)
-    run.restart(np.ascontiguousarray(rotation), np.zeros(count), np.zeros(count), 1.0, 0)
-    pairs = _with_residuals(multiplier, run, values)
-    good = pairs.residuals <= np.maximum(tol * np.abs(values), noise(multiplier, asymmetry) * norm)
-    if good.all():
-        return pairs
-    raise NotConverged(
-        f"{np.count_nonzero(~good)} residuals, up to {pairs.residuals.max():.1e}, are above tol = {tol:.1e}",
-        Eigenpairs(values[good], pairs.vectors[np.flatnonzero(good)], pairs.residuals[good]),
-    )
-
-
-def _with_residuals(multiplier: Multiplier, run: Any, values: Float64) -> Eigenpairs:
-    residuals = np.array([multiplier.residual(run, i, float(value)) for i, value in enumerate(values)])
-    return Eigenpairs(values, run.rows(values.size), residuals)

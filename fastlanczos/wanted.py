@@ -41,6 +41,13 @@ class Wanted:
         turns[1::2] = down[::-1][: values.size // 2]
         return turns
 
+    def ends(self) -> list[Wanted]:
+        """Return the searches that find these: of BE one at each end, otherwise this alone."""
+        if self.which != "BE":
+            return [self]
+        high = Wanted("LA", self.k - self.k // 2)
+        return [high, Wanted("SA", self.k // 2)] if self.k > 1 else [high]
+
     def select(self, values: Float64) -> NDArray[np.intp]:
         """Return the indices of the k that are wanted, in ascending order of value."""
         chosen = self.order(values)[: self.k]
