@@ -154,7 +154,7 @@ class ThickRestart:
         self._worst: list[float] = []  # of the wanted estimates, restart by restart
         self._width = self._ties  # of clusters whose vectors are locked in mixtures
         self._verified = np.empty(0)  # values of the locked rows that `source` gives them
-        self._clusters = self._filtering = True
+        self._filtering = True
         self._comparing = True  # products with one symmetric matrix: all that the run has seen is A and its start
         self._strictness = 1.0
         self._restarts = 0
@@ -201,7 +201,7 @@ class ThickRestart:
         self._wanted = wanted
         self._earlier = self._locked.size
         self._filter = None
-        self._filtering = self._clusters = True
+        self._filtering = True
         self._width, self._strictness = self._ties, 1.0
         self._replace(np.eye(self._earlier, self._run.steps), np.empty(0), np.empty(0))
         self._begin_round()
@@ -255,7 +255,7 @@ class ThickRestart:
         """
         seen = ritz.estimates[new] if new.size else self._at_the_limit(ritz)
         worst = float(seen.max(initial=0.0))
-        if not (self._run.finished and self._clusters and self._room) or not 0.0 < worst <= _CLUSTER * self._norm:
+        if not (self._run.finished and self._room) or not 0.0 < worst <= _CLUSTER * self._norm:
             return False
         self._worst.append(worst)
         if len(self._worst) < _PATIENCE or worst < 0.5 * self._worst[-_PATIENCE]:
@@ -323,8 +323,9 @@ class ThickRestart:
         return _Ritz(mu, values, rotation, residuals, estimates, outside)
 
     def _allowed(self, values: Float64) -> Float64:
-        """The residuals that count as converged, as ARPACK has them, the smallest values' relative to the norm."""
-        return self._strictness * self._tol * np.maximum(np.abs(values), _EPSILON ** (2 / 3) * self._norm)
+        """The residuals that count as converged: as ARPACK has them, and no smaller than rounding lets them be."""
+        relative = self._tol * np.maximum(np.abs(values), _EPSILON ** (2 / 3) * self._norm)
+        return self._strictness * np.maximum(relative, _EPSILON * self._norm)
 
     def _margin(self, values: Float64) -> Float64:
         """How far apart values must be to count as different."""
@@ -497,7 +498,7 @@ class ThickRestart:
         rotation = np.eye(self._run.steps)[kept]
         self._locked = self._locked[kept]
         self._round = self._round_steps = 0
-        self._width, self._clusters, self._worst = self._ties, False, []
+        self._width, self._worst = self._ties, []
         self._replace(rotation, np.empty(0), np.empty(0))
         self._run.renew(vector)
 
