@@ -17,7 +17,7 @@ import numpy as np
 from fastlanczos import _core
 from fastlanczos.arrays import Float64
 
-__all__ = ["Filter", "choose_filter", "polishing_filters"]
+__all__ = ["Filter", "better_without", "choose_filter", "polishing_filters"]
 
 # The filter is to raise the last wanted value to cosh(3) = 10 over an unwanted 1. More of it makes for fewer steps and
 # more products, less of it for more restarts.
@@ -85,6 +85,27 @@ def choose_filter(
         degree = min(degree, _LARGEST_LOCKED / np.arccosh(farthest))
     odd = int(degree) // 2 * 2 + 1
     return Filter(odd, center, half_width) if odd >= 3 else None
+
+
+def better_without(filter_: Filter, wanted: Float64, ritz_values: Float64, room: int) -> bool:
+    """Whether unfiltered steps get on better, since only a few values far out make the filter's interval wide.
+
+    Lanczos deals with each of them by one step; `room` steps are made between two restarts.
+    """
+    low, high = filter_.interval
+    above = bool(np.all(wanted > high))
+    if not (above or np.all(wanted < low)):
+        return False
+    steps = _AMPLITUDE / np.arccosh(np.abs((wanted - filter_.center) / filter_.half_width).min())
+    inside = np.sort(ritz_values[ritz_values <= high] if above else ritz_values[ritz_values >= low])
+    for outliers in range(1, min(room // 3, inside.size - 1)):
+        ends = (inside[outliers], high) if above else (low, inside[-1 - outliers])
+        center, half_width = 0.5 * (ends[0] + ends[1]), 0.5 * (ends[1] - ends[0])
+        if half_width > 0.0:
+            fewer = outliers + _AMPLITUDE / np.arccosh(np.abs((wanted - center) / half_width).min())
+            if fewer <= min(0.25 * steps, 2.0 * room):
+                return True
+    return False
 
 
 def polishing_filters(limits: tuple[float, float], ends: tuple[float, float], levels: int) -> list[Filter]:

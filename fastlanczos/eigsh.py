@@ -20,7 +20,10 @@ from fastlanczos.wanted import WHICH, Wanted
 
 __all__ = ["eigsh"]
 
-_SMALL = 256  # up to this side an operator is written out as a matrix, for LAPACK
+# Up to this side an operator is written out as a matrix, for LAPACK, where `ncv` does not limit the memory ...
+_SMALL = 256
+# ... and up to this one where restarts have taken this many products for each column of the matrix.
+_MODERATE, _PATIENCE = 2048, 20
 
 
 def eigsh(
@@ -46,8 +49,8 @@ def eigsh(
     """Find k eigenpairs of a symmetric or Hermitian operator, A x = lambda x or A x = lambda M x, as scipy's `eigsh`.
 
     Multiple eigenvalues come with their multiplicity, whatever the start vector is orthogonal to, and every pair has
-    been verified with a product of its own. Up to n = 256 (where `ncv` is not given) the matrix is written out and
-    given to LAPACK.
+    been verified with a product of its own. Where `ncv` is not given, small matrices are written out and given to
+    LAPACK: up to n = 256 always, up to n = 2048 when 20 n products have not been enough.
 
     Parameters
     ----------
@@ -136,20 +139,31 @@ def eigsh(
     if tol < pencil.precision:
         tol = pencil.precision
     wanted = Wanted(which, k)
+
     if (ncv is None and n <= _SMALL) or k == n or (ncv is not None and ncv >= n):
         found = solve_dense(pencil, wanted, float(tol))
         if found is not None:
-            values, vectors, asymmetry = found
-            warn_if_asymmetric(asymmetry, pencil.precision, stacklevel=2)
-            return pencil.result(values, vectors, return_eigenvectors)
+            return _dense_result(pencil, found, return_eigenvectors)
 
+    most_products = _PATIENCE * n if ncv is None and M is None and n <= _MODERATE else None
     rows = min(n, max(2 * k + 20 if ncv is None else ncv, k + 3))
     with tqdm(desc="eigsh", unit=" products", disable=not progress) as bar:
         search = _Search(
-            pencil, wanted, rows, float(tol), 10 * n if maxiter is None else int(maxiter), rng, bar, callback
+            pencil,
+            wanted,
+            rows,
+            float(tol),
+            10 * n if maxiter is None else int(maxiter),
+            rng,
+            bar,
+            _limited(callback, most_products),
         )
         try:
             pairs = search.solve(v0)
+        except _TooManyProducts:
+            found = solve_dense(pencil, wanted, float(tol))
+            assert found is not None  # without M there is nothing to reduce
+            return _dense_result(pencil, found, return_eigenvectors)
         except NotConverged as error:
             part = error.pairs
             values, vectors = pencil.result(pencil.values(part.values), part.vectors, True)
@@ -159,6 +173,26 @@ def eigsh(
     warn_if_asymmetric(search.asymmetry, pencil.precision, stacklevel=2)
     values = pencil.values(pairs.values)
     return pencil.result(values, pairs.vectors, return_eigenvectors)
+
+
+def _dense_result(pencil: Pencil, found: tuple[Any, Any, float], return_eigenvectors: bool) -> Any:
+    values, vectors, asymmetry = found
+    warn_if_asymmetric(asymmetry, pencil.precision, stacklevel=3)
+    return pencil.result(values, vectors, return_eigenvectors)
+
+
+def _limited(callback: Callable[[EigshState], object] | None, most_products: int | None) -> Any:
+    """Return the callback, or one that raises _TooManyProducts beyond so many of them."""
+    if most_products is None:
+        return callback
+
+    def watch(state: EigshState) -> None:
+        if callback is not None:
+            callback(state)
+        if state.num_products > most_products:
+            raise _TooManyProducts
+
+    return watch
 
 
 def _check(
@@ -280,3 +314,7 @@ class _Search:
 
 class _BothSigns(Exception):
     """The operator has eigenvalues of both signs."""
+
+
+class _TooManyProducts(Exception):
+    """The matrix is written out instead."""

@@ -22,7 +22,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from fastlanczos.arrays import Float64
-from fastlanczos.chebyshev import Filter, choose_filter, polishing_filters
+from fastlanczos.chebyshev import Filter, better_without, choose_filter, polishing_filters
 from fastlanczos.errors import not_symmetric
 from fastlanczos.multiplier import Multiplier
 from fastlanczos.wanted import Wanted
@@ -172,13 +172,14 @@ class ThickRestart:
         return self._pairs(np.arange(self._locked.size))
 
     def _solve_stage(self) -> None:
-        for _ in range(_MOST_TRIALS):
+        for trial in range(_MOST_TRIALS):
+            if trial > 0:
+                self._strictness *= 0.1
+                self._take_up(self._earlier + np.flatnonzero(~good))
             self._find()
             residuals, good = self._verify()
             if good.all():
                 return
-            self._strictness *= 0.1
-            self._take_up(self._earlier + np.flatnonzero(~good))
         raise NotConverged(self._why_not(residuals, good), self._pairs(self._which_hold(good)))
 
     def converged(self) -> Eigenpairs:
@@ -195,6 +196,11 @@ class ThickRestart:
     def _own(self) -> Float64:
         """Values of the rows that this stage has locked."""
         return self._locked[self._earlier :]
+
+    @property
+    def _values(self) -> Float64:
+        """Values of the locked rows, when they are verified, as eigenvalues of the operator that is asked about."""
+        return self._locked if self._source is None else self._verified
 
     def _begin_stage(self, wanted: Wanted) -> None:
         """Look for others in the complement of what has been found."""
@@ -472,6 +478,8 @@ class ThickRestart:
                 break
         if better is None or (self._filter is not None and better.degree < _WORTHWHILE * self._filter.degree):
             return False
+        if self._filter is None and better_without(better, left, ritz.values, self._run.max_steps - own):
+            return False
         best = np.setdiff1d(seen[self._wanted.order(ritz.values[seen])][: buffer - own], done)
         self._collapse(ritz, best, better, done)
         return True
@@ -530,7 +538,7 @@ class ThickRestart:
 
     def _judged(self) -> tuple[Float64, NDArray[np.bool_]]:
         source = self._source or Source(self._multiplier, self._norm, np.asarray)
-        values = self._locked if self._source is None else self._verified
+        values = self._values
         rows = range(self._earlier, self._locked.size)
         residuals = np.array([source.multiplier.residual(self._run, i, float(values[i])) for i in rows])
         floor = noise(source.multiplier, self.asymmetry) * source.norm
@@ -554,7 +562,7 @@ class ThickRestart:
 
     def _pairs(self, rows: NDArray[np.intp]) -> Eigenpairs:
         """Put some of the locked rows in ascending order, and return them with their values."""
-        values = self._locked if self._source is None else self._verified
+        values = self._values
         rows = rows[np.argsort(values[rows], kind="stable")]
         self._locked = self._locked[rows]
         self._replace(np.eye(self._run.steps)[rows], np.empty(0), np.empty(0))
@@ -562,8 +570,9 @@ class ThickRestart:
 
     def _why_not(self, residuals: Float64, good: NDArray[np.bool_]) -> str:
         worst = int(np.argmax(np.where(good, 0.0, residuals)))
+        value = self._values[self._earlier + worst]
         return (
-            f"{np.count_nonzero(~good)} pairs do not hold: with lambda = {self._own[worst]:.6g}, A x differs from "
+            f"{np.count_nonzero(~good)} pairs do not hold: with lambda = {value:.6g}, A x differs from "
             f"lambda x by {residuals[worst]:.1e}. The operator is less exact, or less symmetric "
             f"(asymmetry {self.asymmetry:.1e}), than tol = {self._tol:.1e} asks for"
         )
