@@ -26,7 +26,7 @@ _AMPLITUDE = 3.0
 _LARGEST = np.log(2e4)
 # The same for values whose vectors are locked, which only come in through rounding.
 _LARGEST_LOCKED = np.log(1e8)
-_MOST_DEGREE = 2001
+_LEAST_DEGREE, _MOST_DEGREE = 5, 2001
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def choose_filter(
     if farthest > 1.0:
         degree = min(degree, _LARGEST_LOCKED / np.arccosh(farthest))
     odd = int(degree) // 2 * 2 + 1
-    return Filter(odd, center, half_width) if odd >= 3 else None
+    return Filter(odd, center, half_width) if odd >= _LEAST_DEGREE else None
 
 
 def better_without(filter_: Filter, wanted: Float64, ritz_values: Float64, room: int) -> bool:

@@ -96,7 +96,8 @@ def eigsh(
     Returns
     -------
     w : ndarray, shape (k,)
-        Eigenvalues in ascending order: float32 where A is in single precision, otherwise float64.
+        Eigenvalues in ascending order, or without `return_eigenvectors` and sigma, as from scipy, the most wanted last:
+        float32 where A is in single precision, otherwise float64.
     v : array, shape (n, k)
         Eigenvectors v[:, i], orthonormal (in M's inner product); in A's dtype, or complex where A is. Not returned
         where `return_eigenvectors` is False. Of tensors and arrays on a GPU both are of that kind.
@@ -112,6 +113,8 @@ def eigsh(
         hold the pairs that are verified.
     RuntimeError
         Where A - sigma M is singular.
+
+    What ends a run from outside, Ctrl-C or an exception of a callable, carries the last `EigshState` as `partial`.
 
     References
     ----------
@@ -143,7 +146,7 @@ def eigsh(
     if (ncv is None and n <= _SMALL) or k == n or (ncv is not None and ncv >= n):
         found = solve_dense(pencil, wanted, float(tol))
         if found is not None:
-            return _dense_result(pencil, found, return_eigenvectors)
+            return _dense_result(pencil, wanted, found, return_eigenvectors)
 
     most_products = _PATIENCE * n if ncv is None and M is None and n <= _MODERATE else None
     rows = min(n, max(2 * k + 20 if ncv is None else ncv, k + 3))
@@ -156,43 +159,44 @@ def eigsh(
             10 * n if maxiter is None else int(maxiter),
             rng,
             bar,
-            _limited(callback, most_products),
+            callback,
+            most_products,
         )
         try:
             pairs = search.solve(v0)
         except _TooManyProducts:
             found = solve_dense(pencil, wanted, float(tol))
             assert found is not None  # without M there is nothing to reduce
-            return _dense_result(pencil, found, return_eigenvectors)
+            return _dense_result(pencil, wanted, found, return_eigenvectors)
         except NotConverged as error:
             part = error.pairs
-            values, vectors = pencil.result(pencil.values(part.values), part.vectors, True)
+            values, vectors = _result(pencil, wanted, pencil.values(part.values), part.vectors, True)
             raise ArpackNoConvergence(
                 f"{error}; {part.values.size} of {k} pairs have converged", values, vectors
             ) from None
+        except BaseException as error:  # Ctrl-C too
+            if search.state is not None:
+                error.partial = search.state  # type: ignore[attr-defined]
+            raise
     warn_if_asymmetric(search.asymmetry, pencil.precision, stacklevel=2)
     values = pencil.values(pairs.values)
-    return pencil.result(values, pairs.vectors, return_eigenvectors)
+    return _result(pencil, wanted, values, pairs.vectors, return_eigenvectors)
 
 
-def _dense_result(pencil: Pencil, found: tuple[Any, Any, float], return_eigenvectors: bool) -> Any:
+def _dense_result(pencil: Pencil, wanted: Wanted, found: tuple[Any, Any, float], return_eigenvectors: bool) -> Any:
     values, vectors, asymmetry = found
     warn_if_asymmetric(asymmetry, pencil.precision, stacklevel=3)
+    return _result(pencil, wanted, values, vectors, return_eigenvectors)
+
+
+def _result(pencil: Pencil, wanted: Wanted, values: Any, vectors: Any, return_eigenvectors: bool) -> Any:
+    if not return_eigenvectors and not pencil.is_shifted and wanted.which != "BE":
+        values = values[wanted.order(values)[::-1]]  # scipy's order
+        return pencil.result(values, None, False)
+    order = np.argsort(values, kind="stable")
+    if not np.array_equal(order, np.arange(order.size)):
+        values, vectors = values[order], vectors[order]
     return pencil.result(values, vectors, return_eigenvectors)
-
-
-def _limited(callback: Callable[[EigshState], object] | None, most_products: int | None) -> Any:
-    """Return the callback, or one that raises _TooManyProducts beyond so many of them."""
-    if most_products is None:
-        return callback
-
-    def watch(state: EigshState) -> None:
-        if callback is not None:
-            callback(state)
-        if state.num_products > most_products:
-            raise _TooManyProducts
-
-    return watch
 
 
 def _check(
@@ -241,6 +245,7 @@ class _Search:
         rng: Any,
         bar: Any,
         callback: Callable[[EigshState], object] | None,
+        most_products: int | None,
     ) -> None:
         self._pencil = pencil
         self._wanted = wanted
@@ -249,6 +254,8 @@ class _Search:
         self._generator = np.random.default_rng(0 if rng is None else rng)
         self._bar = bar
         self._callback = callback
+        self._most_products = most_products
+        self.state: EigshState | None = None  # after the last restart
         self._run = pencil.new_run(rows)
         self.asymmetry = 0.0
 
@@ -256,7 +263,14 @@ class _Search:
         """Return the wanted pairs of the transformed operator."""
         if self._wanted.which == "SM":
             return self._smallest_magnitude(v0)
-        return self._extreme(self._wanted, Multiplier(self._pencil.operator), v0, self._callback)
+        return self._extreme(self._wanted, Multiplier(self._pencil.operator), v0, self._watch)
+
+    def _watch(self, state: EigshState) -> None:
+        self.state = state
+        if self._callback is not None:
+            self._callback(state)
+        if self._most_products is not None and state.num_products > self._most_products:
+            raise _TooManyProducts
 
     def _extreme(
         self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, source: Source | None = None
@@ -294,7 +308,7 @@ class _Search:
             norm = 1.0
         square = Multiplier(squared(self._pencil.operator, norm), products=2)
         source = Source(multiplier, norm, lambda values: 2.0 * (values / norm) ** 2 - 1.0)
-        return self._extreme(Wanted("SA", self._wanted.k), square, v0, self._callback, source)
+        return self._extreme(Wanted("SA", self._wanted.k), square, v0, self._watch, source)
 
     def _one_sided(self, wanted: Wanted, multiplier: Multiplier, v0: Any, margin: float) -> Eigenpairs:
         def watch(state: EigshState) -> None:
@@ -303,8 +317,7 @@ class _Search:
             wrong = state.values < -margin if wanted.which == "SA" else state.values > margin
             if wrong.any():
                 raise _BothSigns
-            if self._callback is not None:
-                self._callback(state)
+            self._watch(state)
 
         pairs = self._extreme(wanted, multiplier, v0, watch)
         if np.any(pairs.values < -margin if wanted.which == "SA" else pairs.values > margin):

@@ -62,12 +62,12 @@ class Pencil:
             self.operator = Operator(side, NumpyKind(), self.precision, matvec=matvec, source=A)
         self.dim = self.operator.dim
         self._A, self._M = A, M
-        self._shifted = sigma is not None
+        self.is_shifted = sigma is not None
 
     @property
     def multiply_a(self) -> Callable[[NDArray[Any]], NDArray[Any]]:
         """Products with A, of vectors in NumPy."""
-        if self._M is None and not self._shifted and self.dtype == "float64":
+        if self._M is None and not self.is_shifted and self.dtype == "float64":
             return self._multiply_operator
         return self._checked(matvec_of(self._A, self.dim, "A"), "A")
 
@@ -138,19 +138,16 @@ class Pencil:
     # Results.
 
     def result(self, values: Float64, vectors: Any, with_vectors: bool) -> Any:
-        """Return w, or w and v, ascending, as arrays of the kind that A is and in its precision.
+        """Return w, or w and v, as arrays of the kind that A is and in its precision.
 
         `vectors` are rows, which share their memory with v where their dtype is the one wanted.
         """
-        order = np.argsort(values, kind="stable")
-        w = values[order].astype("float32" if self._single else "float64")
+        w = values.astype("float32" if self._single else "float64")
         kind = self.operator.kind
         on_gpu = isinstance(kind, DeviceKind) and on_device(vectors)
         w = kind.upload(w) if isinstance(kind, DeviceKind) else kind.output(w)
         if not with_vectors:
             return w
-        if not np.array_equal(order, np.arange(order.size)):
-            vectors = vectors[order]
         if on_gpu:
             return w, kind.argument(vectors).T
         narrow = {"float64": "float32", "complex128": "complex64"}[self.dtype]

@@ -40,6 +40,7 @@ _WORTHWHILE = 2.0
 _CLUSTER = 1e-6
 _PATIENCE = 6  # restarts within which a residual must fall by half
 _TIES = 256.0 * _EPSILON
+_MOST_GROWTH = 1e6
 _MOST_POLISHES = 3
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
 
@@ -157,7 +158,7 @@ class ThickRestart:
         self._filtering = True
         self._comparing = True  # products with one symmetric matrix: all that the run has seen is A and its start
         self._strictness = 1.0
-        self._restarts = 0
+        self._restarts = self._trial = 0
         self._stopped = ""
         self.asymmetry = 0.0
 
@@ -172,8 +173,8 @@ class ThickRestart:
         return self._pairs(np.arange(self._locked.size))
 
     def _solve_stage(self) -> None:
-        for trial in range(_MOST_TRIALS):
-            if trial > 0:
+        for self._trial in range(_MOST_TRIALS):
+            if self._trial > 0:
                 self._strictness *= 0.1
                 self._take_up(self._earlier + np.flatnonzero(~good))
             self._find()
@@ -269,6 +270,10 @@ class ThickRestart:
         self._width = max(self._width, 2.0 * worst)
         return True
 
+    def _near_cluster(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
+        """Whether residuals are so small that what is left may be a cluster; a better filter comes after that trial."""
+        return self._trial == 0 and bool(ritz.estimates[new].max(initial=0.0) <= _CLUSTER * self._norm)
+
     @property
     def _room(self) -> int:
         """How many more rows may be locked, so that some are left to move in."""
@@ -295,7 +300,7 @@ class ThickRestart:
             # Too little room for the others to converge beside it: what is better than a locked one takes its place.
             self._lock_best(ritz, done)
             self._begin_round()
-        elif not self._improve_filter(ritz, new):
+        elif self._near_cluster(ritz, new) or not self._improve_filter(ritz, new):
             self._restart(ritz, new)
 
     def _ritz(self) -> _Ritz:
@@ -517,7 +522,7 @@ class ThickRestart:
         if self._filter is not None or self._width > 0.0:
             self._choose()
         residuals, good = self._judged()
-        for levels in range(1, _MOST_POLISHES + 1):
+        for levels in range(1, (_MOST_POLISHES if self._source is None else 2 * _MOST_POLISHES) + 1):
             if good.all() or not self._polish(self._earlier + np.flatnonzero(~good), levels):
                 break
             self._choose()
@@ -552,6 +557,8 @@ class ThickRestart:
         filters = polishing_filters(self._limits(), self._ends, levels)
         for smooth in filters:
             factors = smooth(self._locked)
+            if np.abs(factors).max() > _MOST_GROWTH * np.abs(factors[rows]).min():
+                return False  # rounding errors in the others would take over
             for row in rows:
                 polished = self._multiplier.filtered(self._run, int(row), smooth)
                 self._run.rows(self._locked.size)[row] = polished / float(factors[row])
