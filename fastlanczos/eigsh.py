@@ -20,9 +20,9 @@ from fastlanczos.wanted import WHICH, Wanted
 
 __all__ = ["eigsh"]
 
-# Up to this side an operator is written out as a matrix, for LAPACK, where `ncv` does not limit the memory ...
+# Up to this side an operator is written out as a matrix, for LAPACK, where neither `ncv` nor `maxiter` asks for restarts ...
 _SMALL = 256
-# ... and up to this one where restarts have taken this many products for each column of the matrix.
+# ... and up to this one where restarts fail, or have taken this many products for each column of the matrix.
 _MODERATE, _PATIENCE = 2048, 20
 
 
@@ -49,8 +49,9 @@ def eigsh(
     """Find k eigenpairs of a symmetric or Hermitian operator, A x = lambda x or A x = lambda M x, as scipy's `eigsh`.
 
     Multiple eigenvalues come with their multiplicity, whatever the start vector is orthogonal to, and every pair has
-    been verified with a product of its own. Where `ncv` is not given, small matrices are written out and given to
-    LAPACK: up to n = 256 always, up to n = 2048 when 20 n products have not been enough.
+    been verified with a product of its own. Small operators are written out, by n products, and given to LAPACK: up to
+    n = 256 at once where neither `ncv` nor `maxiter` asks for restarts, up to n = 2048 where restarts cannot bring an
+    answer about or 20 n products have not been enough and `maxiter` is not given.
 
     Parameters
     ----------
@@ -143,12 +144,12 @@ def eigsh(
         tol = pencil.precision
     wanted = Wanted(which, k)
 
-    if (ncv is None and n <= _SMALL) or k == n or (ncv is not None and ncv >= n):
+    if (ncv is None and maxiter is None and n <= _SMALL) or k == n or (ncv is not None and ncv >= n):
         found = solve_dense(pencil, wanted, float(tol))
         if found is not None:
             return _dense_result(pencil, wanted, found, return_eigenvectors)
 
-    most_products = _PATIENCE * n if ncv is None and M is None and n <= _MODERATE else None
+    may_write_out = maxiter is None and M is None and n <= _MODERATE
     rows = min(n, max(2 * k + 20 if ncv is None else ncv, k + 3))
     with tqdm(desc="eigsh", unit=" products", disable=not progress) as bar:
         search = _Search(
@@ -160,15 +161,16 @@ def eigsh(
             rng,
             bar,
             callback,
-            most_products,
+            _PATIENCE * n if may_write_out else None,
         )
         try:
             pairs = search.solve(v0)
-        except _TooManyProducts:
-            found = solve_dense(pencil, wanted, float(tol))
-            assert found is not None  # without M there is nothing to reduce
-            return _dense_result(pencil, wanted, found, return_eigenvectors)
-        except NotConverged as error:
+        except (_BetterWrittenOut, NotConverged) as error:
+            if may_write_out and not search.ended_by_callback:
+                found = solve_dense(pencil, wanted, float(tol))
+                assert found is not None  # without M there is nothing to reduce
+                return _dense_result(pencil, wanted, found, return_eigenvectors)
+            assert isinstance(error, NotConverged)
             part = error.pairs
             values, vectors = _result(pencil, wanted, pencil.values(part.values), part.vectors, True)
             raise ArpackNoConvergence(
@@ -254,8 +256,9 @@ class _Search:
         self._generator = np.random.default_rng(0 if rng is None else rng)
         self._bar = bar
         self._callback = callback
-        self._most_products = most_products
+        self._most_products = most_products  # before the matrix is written out, or None where it is not
         self.state: EigshState | None = None  # after the last restart
+        self.ended_by_callback = False
         self._run = pencil.new_run(rows)
         self.asymmetry = 0.0
 
@@ -268,9 +271,13 @@ class _Search:
     def _watch(self, state: EigshState) -> None:
         self.state = state
         if self._callback is not None:
-            self._callback(state)
+            try:
+                self._callback(state)
+            except StopIteration:
+                self.ended_by_callback = True
+                raise
         if self._most_products is not None and state.num_products > self._most_products:
-            raise _TooManyProducts
+            raise _BetterWrittenOut
 
     def _extreme(
         self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, source: Source | None = None
@@ -304,6 +311,8 @@ class _Search:
                 return self._one_sided(Wanted("SA" if low >= -margin else "LA", self._wanted.k), multiplier, v0, margin)
             except _BothSigns:
                 pass
+        if self._most_products is not None:
+            raise _BetterWrittenOut
         if norm == 0.0:  # only what a random vector does not see: the whole matrix is zero
             norm = 1.0
         square = Multiplier(squared(self._pencil.operator, norm), products=2)
@@ -329,5 +338,5 @@ class _BothSigns(Exception):
     """The operator has eigenvalues of both signs."""
 
 
-class _TooManyProducts(Exception):
+class _BetterWrittenOut(Exception):
     """The matrix is written out instead."""

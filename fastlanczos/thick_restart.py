@@ -41,6 +41,7 @@ _CLUSTER = 1e-6
 _PATIENCE = 6  # restarts within which a residual must fall by half
 _TIES = 256.0 * _EPSILON
 _MOST_GROWTH = 1e6
+_MOST_POLISHED = 0.1  # of all vectors that polishing may change
 _MOST_POLISHES = 3
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
 
@@ -154,6 +155,8 @@ class ThickRestart:
         self._round_steps = 0
         self._worst: list[float] = []  # of the wanted estimates, restart by restart
         self._width = self._ties  # of clusters whose vectors are locked in mixtures
+        self._clusters = True  # may be locked in mixtures
+        self._crowded = False  # a cluster, or ties, had no room
         self._verified = np.empty(0)  # values of the locked rows that `source` gives them
         self._filtering = True
         self._comparing = True  # products with one symmetric matrix: all that the run has seen is A and its start
@@ -233,7 +236,11 @@ class ThickRestart:
                     self._collapse(ritz, np.arange(ritz.mu.size), None)
                 elif self._complete(ritz, new):
                     self._lock_best(ritz, new)
-                    return
+                    if not self._crowded or self._source is not None:
+                        return
+                    # Of a cluster that is not locked whole the best may be missing: its vectors must converge.
+                    self._clusters = self._crowded = False
+                    self._take_up(np.arange(self._earlier, self._locked.size))
                 elif new.size or self._run.breakdown:
                     self._lock_best(ritz, new)
                     if not self._begin_round():
@@ -262,7 +269,7 @@ class ThickRestart:
         """
         seen = ritz.estimates[new] if new.size else self._at_the_limit(ritz)
         worst = float(seen.max(initial=0.0))
-        if not (self._run.finished and self._room) or not 0.0 < worst <= _CLUSTER * self._norm:
+        if not (self._clusters and self._run.finished and self._room) or not 0.0 < worst <= _CLUSTER * self._norm:
             return False
         self._worst.append(worst)
         if len(self._worst) < _PATIENCE or worst < 0.5 * self._worst[-_PATIENCE]:
@@ -272,7 +279,7 @@ class ThickRestart:
 
     def _near_cluster(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
         """Whether residuals are so small that what is left may be a cluster; a better filter comes after that trial."""
-        return self._trial == 0 and bool(ritz.estimates[new].max(initial=0.0) <= _CLUSTER * self._norm)
+        return self._clusters and self._trial == 0 and bool(ritz.estimates[new].max(initial=0.0) <= _CLUSTER * self._norm)
 
     @property
     def _room(self) -> int:
@@ -352,8 +359,13 @@ class ThickRestart:
         low, high = self._limits()
         if self._width > 0.0:  # the rest of a cluster that the last of the wanted belongs to
             chosen = chosen[chosen >= own] - own
-            chosen = chosen[ritz.estimates[chosen] <= _CLUSTER * self._norm][: self._room]
-            return chosen[(ritz.values[chosen] > high - self._width) | (ritz.values[chosen] < low + self._width)]
+            chosen = chosen[ritz.estimates[chosen] <= _CLUSTER * self._norm]
+            values, margin = ritz.values[chosen], self._margin(ritz.values[chosen])
+            better = (values > high + margin) | (values < low - margin)
+            tied = ~better & ((values > high - self._width) | (values < low + self._width))
+            room = max(self._room - int(np.count_nonzero(better)), 0)
+            self._crowded |= int(np.count_nonzero(tied)) > room
+            return np.concatenate([chosen[better], chosen[tied][:room]])
         chosen = chosen[:k]
         chosen = chosen[chosen >= own] - own
         margin = self._margin(ritz.values[chosen])
@@ -406,6 +418,7 @@ class ThickRestart:
         if self._width > 0.0 and merged.size > self._wanted.k:
             low, high = self._wanted.limits(merged, self._wanted.k)
             chosen = chosen[(merged[chosen] >= high - self._width) | (merged[chosen] <= low + self._width)]
+            chosen = chosen[: self._run.max_steps - 3 - self._earlier]
         else:
             chosen = chosen[: self._wanted.k]
         self._lock(ritz, chosen[chosen < own.size], new[chosen[chosen >= own.size] - own.size])
@@ -535,6 +548,13 @@ class ThickRestart:
         source = self._source or Source(self._multiplier, self._norm, np.asarray)
         values, vectors = rayleigh_ritz(source.multiplier, self._run, rows, source.norm)
         chosen = self._wanted.select(source.forward(values))
+        beyond_rounding = np.abs(values[chosen]).max(initial=0.0) > 64.0 * _EPSILON * source.norm
+        if self._source is not None and self._crowded and beyond_rounding:
+            raise NotConverged(
+                f"more than {self._locked.size} values are within {np.sqrt(_TIES):.0e} of the norm of 0, too many for "
+                "products to tell which are the smallest: give sigma=0, or a larger ncv",
+                Eigenpairs(np.empty(0), self._run.rows(0)),
+            )
         rotation = np.eye(self._earlier + chosen.size, self._run.steps, dtype=vectors.dtype)
         rotation[self._earlier :] = vectors[chosen]
         self._locked = np.concatenate([self._locked[: self._earlier], source.forward(values[chosen])])
@@ -560,8 +580,10 @@ class ThickRestart:
             if np.abs(factors).max() > _MOST_GROWTH * np.abs(factors[rows]).min():
                 return False  # rounding errors in the others would take over
             for row in rows:
-                polished = self._multiplier.filtered(self._run, int(row), smooth)
-                self._run.rows(self._locked.size)[row] = polished / float(factors[row])
+                polished = self._multiplier.filtered(self._run, int(row), smooth) / float(factors[row])
+                if not self._run.distance(int(row), polished, 1.0) <= _MOST_POLISHED / np.sqrt(self._locked.size):
+                    return False  # the vector is not one that rounding has disturbed
+                self._run.rows(self._locked.size)[row] = polished
         return bool(filters)
 
     def _which_hold(self, good: NDArray[np.bool_]) -> NDArray[np.intp]:
