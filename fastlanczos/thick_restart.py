@@ -40,6 +40,7 @@ _WORTHWHILE = 2.0
 _CLUSTER = 1e-6
 _PATIENCE = 6  # restarts within which a residual must fall by half
 _TIES = 256.0 * _EPSILON
+_ZERO = 64.0 * _EPSILON  # a value below this part of the norm is 0 to rounding
 _MOST_GROWTH = 1e6
 _MOST_POLISHED = 0.1  # of all vectors that polishing may change
 _MOST_POLISHES = 3
@@ -243,7 +244,7 @@ class ThickRestart:
                     self._take_up(np.arange(self._earlier, self._locked.size))
                 elif new.size or self._run.breakdown:
                     self._lock_best(ritz, new)
-                    if not self._begin_round():
+                    if self._all_zero() or not self._begin_round():
                         return
                 elif self._run.finished and not self._is_cluster(ritz, new):
                     self._next_cycle(ritz, new)
@@ -260,7 +261,17 @@ class ThickRestart:
         )
 
     def _complete(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
-        return self._run.steps == self._multiplier.dim or (not new.size and self._resolved(ritz))
+        full = self._source is not None and self._crowded  # no room for the ties that are left
+        return self._run.steps == self._multiplier.dim or (not new.size and (full or self._resolved(ritz)))
+
+    def _all_zero(self) -> bool:
+        """Whether a folded search has k values that are 0 to rounding, than which none is smaller."""
+        k, source = self._wanted.k, self._source
+        if source is None or self._own.size < k:
+            return False
+        rows = range(self._earlier, self._locked.size)
+        values, _ = rayleigh_ritz(source.multiplier, self._run, rows, source.norm)
+        return bool(np.sort(np.abs(values))[k - 1] <= _ZERO * source.norm)
 
     def _is_cluster(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
         """Whether residuals have stopped to fall well above the tolerance: each vector mixes those of a cluster.
@@ -364,7 +375,8 @@ class ThickRestart:
             better = (values > high + margin) | (values < low - margin)
             tied = ~better & ((values > high - self._width) | (values < low + self._width))
             room = max(self._room - int(np.count_nonzero(better)), 0)
-            self._crowded |= int(np.count_nonzero(tied)) > room
+            certain = tied & (ritz.estimates[chosen] <= margin)
+            self._crowded |= int(np.count_nonzero(certain)) > room
             return np.concatenate([chosen[better], chosen[tied][:room]])
         chosen = chosen[:k]
         chosen = chosen[chosen >= own] - own
@@ -548,7 +560,7 @@ class ThickRestart:
         source = self._source or Source(self._multiplier, self._norm, np.asarray)
         values, vectors = rayleigh_ritz(source.multiplier, self._run, rows, source.norm)
         chosen = self._wanted.select(source.forward(values))
-        beyond_rounding = np.abs(values[chosen]).max(initial=0.0) > 64.0 * _EPSILON * source.norm
+        beyond_rounding = np.abs(values[chosen]).max(initial=0.0) > _ZERO * source.norm
         if self._source is not None and self._crowded and beyond_rounding:
             raise NotConverged(
                 f"more than {self._locked.size} values are within {np.sqrt(_TIES):.0e} of the norm of 0, too many for "
