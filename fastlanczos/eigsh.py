@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from fastlanczos.dense_pencil import solve_dense
 from fastlanczos.errors import warn_if_asymmetric
-from fastlanczos.multiplier import Multiplier
+from fastlanczos.multiplier import Multiplier, OutOfProducts
 from fastlanczos.operators import as_dimension, squared
 from fastlanczos.pencil import Pencil
 from fastlanczos.spectral_transform import MODES
@@ -135,11 +135,13 @@ def eigsh(
     >>> fl.eigsh(A, k=2, sigma=0)[0].round(8).tolist()
     [9.85e-06, 3.94e-05]
     """
-    _check(k, which, ncv, maxiter, tol, M, sigma, Minv, OPinv, mode)
+    _check(k, which, maxiter, tol, M, sigma, Minv, OPinv, mode)
     pencil = Pencil(A, M, dim, sigma=sigma, mode=mode, Minv=Minv, OPinv=OPinv, v0=v0)
     n = pencil.dim
     if k > n:
         raise ValueError(f"k = {k}: a {n} x {n} operator has no more than {n} eigenvalues")
+    if ncv is not None and as_dimension(ncv, "ncv") <= k:
+        raise ValueError(f"ncv must be greater than k: got ncv = {ncv}, k = {k}")
     if tol < pencil.precision:
         tol = pencil.precision
     wanted = Wanted(which, k)
@@ -149,37 +151,31 @@ def eigsh(
         if found is not None:
             return _dense_result(pencil, wanted, found, return_eigenvectors)
 
-    may_write_out = maxiter is None and M is None and n <= _MODERATE
     rows = min(n, max(2 * k + 20 if ncv is None else ncv, k + 3))
+    # Products before LAPACK is asked, and, where it cannot answer, as many as the restarts allow.
+    limits = [_PATIENCE * n, None] if maxiter is None and n <= _MODERATE else [None]
     with tqdm(desc="eigsh", unit=" products", disable=not progress) as bar:
-        search = _Search(
-            pencil,
-            wanted,
-            rows,
-            float(tol),
-            10 * n if maxiter is None else int(maxiter),
-            rng,
-            bar,
-            callback,
-            _PATIENCE * n if may_write_out else None,
-        )
-        try:
-            pairs = search.solve(v0)
-        except (_BetterWrittenOut, NotConverged) as error:
-            if may_write_out and not search.ended_by_callback:
-                found = solve_dense(pencil, wanted, float(tol))
-                assert found is not None  # without M there is nothing to reduce
-                return _dense_result(pencil, wanted, found, return_eigenvectors)
-            assert isinstance(error, NotConverged)
-            part = error.pairs
-            values, vectors = _result(pencil, wanted, pencil.values(part.values), part.vectors, True)
-            raise ArpackNoConvergence(
-                f"{error}; {part.values.size} of {k} pairs have converged", values, vectors
-            ) from None
-        except BaseException as error:  # Ctrl-C too
-            if search.state is not None:
-                error.partial = search.state  # type: ignore[attr-defined]
-            raise
+        most_restarts = 10 * n if maxiter is None else int(maxiter)
+        search = _Search(pencil, wanted, rows, float(tol), most_restarts, rng, bar, callback)
+        for limit in limits:
+            try:
+                pairs = search.solve(v0, limit)
+                break
+            except (OutOfProducts, NotConverged) as error:
+                if limit is not None and not search.ended_by_callback:
+                    found = solve_dense(pencil, wanted, float(tol))
+                    if found is not None:
+                        return _dense_result(pencil, wanted, found, return_eigenvectors)
+                if isinstance(error, NotConverged):
+                    part = error.pairs
+                    values, vectors = _result(pencil, wanted, pencil.values(part.values), part.vectors, True)
+                    raise ArpackNoConvergence(
+                        f"{error}; {part.values.size} of {k} pairs have converged", values, vectors
+                    ) from None
+            except BaseException as error:  # Ctrl-C too
+                if search.state is not None:
+                    error.partial = search.state  # type: ignore[attr-defined]
+                raise
     warn_if_asymmetric(search.asymmetry, pencil.precision, stacklevel=2)
     values = pencil.values(pairs.values)
     return _result(pencil, wanted, values, pairs.vectors, return_eigenvectors)
@@ -202,7 +198,7 @@ def _result(pencil: Pencil, wanted: Wanted, values: Any, vectors: Any, return_ei
 
 
 def _check(
-    k: Any, which: Any, ncv: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv: Any, OPinv: Any, mode: Any
+    k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv: Any, OPinv: Any, mode: Any
 ) -> None:
     """Raise what is wrong with arguments, in words of what is wanted."""
     as_dimension(k, "k")
@@ -210,8 +206,6 @@ def _check(
         raise ValueError(f"which must be one of {', '.join(WHICH)}; got {which!r}")
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
-    if ncv is not None and as_dimension(ncv, "ncv") <= k:
-        raise ValueError(f"ncv must be greater than k: got ncv = {ncv}, k = {k}")
     if maxiter is not None:
         as_dimension(maxiter, "maxiter")
     if isinstance(tol, (str, bool)) or not np.isscalar(tol) or not 0.0 <= float(tol) < 1.0:  # type: ignore[arg-type]
@@ -247,7 +241,6 @@ class _Search:
         rng: Any,
         bar: Any,
         callback: Callable[[EigshState], object] | None,
-        most_products: int | None,
     ) -> None:
         self._pencil = pencil
         self._wanted = wanted
@@ -256,17 +249,21 @@ class _Search:
         self._generator = np.random.default_rng(0 if rng is None else rng)
         self._bar = bar
         self._callback = callback
-        self._most_products = most_products  # before the matrix is written out, or None where it is not
+        self._most_products: int | None = None
         self.state: EigshState | None = None  # after the last restart
         self.ended_by_callback = False
         self._run = pencil.new_run(rows)
         self.asymmetry = 0.0
 
-    def solve(self, v0: Any) -> Eigenpairs:
-        """Return the wanted pairs of the transformed operator."""
+    def solve(self, v0: Any, most_products: int | None) -> Eigenpairs:
+        """Return the wanted pairs of the transformed operator; raise OutOfProducts at a limit to its products."""
+        self._most_products = most_products
         if self._wanted.which == "SM":
             return self._smallest_magnitude(v0)
-        return self._extreme(self._wanted, Multiplier(self._pencil.operator), v0, self._watch)
+        return self._extreme(self._wanted, self._multiplier(), v0, self._watch)
+
+    def _multiplier(self) -> Multiplier:
+        return Multiplier(self._pencil.operator, limit=self._most_products)
 
     def _watch(self, state: EigshState) -> None:
         self.state = state
@@ -276,8 +273,6 @@ class _Search:
             except StopIteration:
                 self.ended_by_callback = True
                 raise
-        if self._most_products is not None and state.num_products > self._most_products:
-            raise _BetterWrittenOut
 
     def _extreme(
         self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, source: Source | None = None
@@ -294,6 +289,7 @@ class _Search:
             callback=callback,
         )
         pairs = restart.solve(self._draw() if v0 is None else self._pencil.start_vector(v0))
+        self._pencil.precision = max(self._pencil.precision, multiplier.precision)
         self.asymmetry = max(self.asymmetry, restart.asymmetry)
         return pairs
 
@@ -302,7 +298,7 @@ class _Search:
 
     def _smallest_magnitude(self, v0: Any) -> Eigenpairs:
         """The values nearest to 0: one end where all have one sign, otherwise the low end of the operator squared."""
-        multiplier = Multiplier(self._pencil.operator)
+        multiplier = self._multiplier()
         low, high = multiplier.ends(self._run, self._draw(), self._bar)
         norm = max(abs(low), abs(high))
         margin = 1e-12 * norm
@@ -312,7 +308,7 @@ class _Search:
             except _BothSigns:
                 pass
         if self._most_products is not None:
-            raise _BetterWrittenOut
+            raise OutOfProducts  # the values are inside of the spectrum, and would take too many
         if norm == 0.0:  # only what a random vector does not see: the whole matrix is zero
             norm = 1.0
         square = Multiplier(squared(self._pencil.operator, norm), products=2)
@@ -336,7 +332,3 @@ class _Search:
 
 class _BothSigns(Exception):
     """The operator has eigenvalues of both signs."""
-
-
-class _BetterWrittenOut(Exception):
-    """The matrix is written out instead."""

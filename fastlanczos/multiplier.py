@@ -12,28 +12,43 @@ from fastlanczos.chebyshev import Filter
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators import Operator
 
-__all__ = ["Multiplier"]
+__all__ = ["Multiplier", "OutOfProducts"]
 
 _SLICE = 0.1  # seconds between two looks at the progress bar in a native run
+
+
+class OutOfProducts(Exception):
+    """The limit to the number of products is reached."""
 
 
 class Multiplier:
     """Multiplies an operator with the vectors of a run; `count` is the number of products so far.
 
-    `products` says how many of them one application of the operator takes.
+    `products` says how many of them one application of the operator takes, `limit` how many steps may take in all.
     """
 
-    def __init__(self, operator: Operator, products: int = 1) -> None:
+    def __init__(self, operator: Operator, products: int = 1, limit: int | None = None) -> None:
         self.dim = operator.dim
         self.precision = operator.precision
         self.count = 0
         self._operator = operator
         self._products = products
+        self._limit = limit
         self._product = np.empty((1, operator.dim if operator.native is not None else 0))
         self._filtered: tuple[Filter, _core.Matvec] | None = None
 
+    @property
+    def is_native(self) -> bool:
+        """Whether products are made in the engine, without Python."""
+        return self._operator.native is not None
+
     def fill(self, run: Any, filter_: Filter | None, steps: int, bar: Any) -> None:
         """Take steps with the operator, or a filter of it: so many, or until memory is full or the space invariant."""
+        each = self._products * (1 if filter_ is None else filter_.degree)
+        if self._limit is not None:
+            steps = min(steps, (self._limit - self.count) // each)
+            if steps < 1:
+                raise OutOfProducts
         end = run.steps + steps
         while not run.finished and run.steps < end:
             before = run.steps
@@ -46,7 +61,7 @@ class Multiplier:
                 z = self._apply(run, run.vector, filter_)
                 if not run.advance(z):
                     raise self._not_finite(run, z)
-            products = (run.steps - before) * self._products * (1 if filter_ is None else filter_.degree)
+            products = (run.steps - before) * each
             if self._operator.native is not None:
                 self.count += products
             bar.update(products)

@@ -23,6 +23,7 @@ class Pencil:
 
     `operator` is what is iterated with, `multiply_a` and `multiply_m` (None for the identity) are products on NumPy
     vectors of `dtype`, `forward` and `values` lead from eigenvalues of the pencil to those of the operator and back.
+    `precision` is the rounding unit of the coarsest type seen so far.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Pencil:
         self.dim = self.operator.dim
         self._A, self._M = A, M
         self.is_shifted = sigma is not None
+        self.mode = mode
 
     @property
     def multiply_a(self) -> Callable[[NDArray[Any]], NDArray[Any]]:
@@ -85,7 +87,9 @@ class Pencil:
         kind = self.operator.kind
         if isinstance(kind, DeviceKind):
             return np.asarray(to_host(self.operator.matvec(kind.argument(kind.upload(v))), kind.framework))
-        return self._vector(self.operator.matvec(kind.argument(v)), "a product of A")
+        product = self.operator.matvec(kind.argument(v))
+        self.precision = max(self.precision, precision_of(getattr(product, "dtype", None)))
+        return self._vector(product, "a product of A")
 
     def _checked(self, multiply: Callable[[Any], Any], name: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
         return lambda v: self._vector(multiply(v), f"a product of {name}")

@@ -222,8 +222,9 @@ class ThickRestart:
 
     def _find(self) -> None:
         """Advance, restart and look into the complement until the wanted pairs are locked."""
-        # Between restarts T is looked at now and then: it costs little, and products are saved when it is enough.
-        interval = max(4, self._run.max_steps // 10)
+        # Between restarts T is looked at now and then, since it may be enough: less often where products are cheap,
+        # for LAPACK's threads, once they have been at work, go on spinning beside the engine's for a tenth of a second.
+        interval = max(4, self._run.max_steps // (4 if self._multiplier.is_native else 10))
         while True:
             before = self._run.steps
             self._multiplier.fill(self._run, self._filter, interval, self._bar)

@@ -208,7 +208,8 @@ METRIC = sp.diags_array(np.linspace(1, 2, 40)).tocsc()
     ids=["plain", "M", "shift", "shift, M", "cayley", "buckling", "complex", "complex, shift"],
 )
 def test_values_are_scipys(A, arguments, which, ncv):
-    expected = scipy.sparse.linalg.eigsh(A, 4, which=which, maxiter=10_000, **arguments)[0]
+    real = A.real if which == "BE" else A  # scipy's complex eigsh knows no BE
+    expected = scipy.sparse.linalg.eigsh(real, 4, which=which, maxiter=10_000, **arguments)[0]
     w, V = fl.eigsh(A, 4, which=which, ncv=ncv, **arguments)
     np.testing.assert_allclose(w, np.sort(expected), atol=1e-11)
     MV = arguments.get("M", sp.eye_array(40)) @ V
@@ -360,7 +361,7 @@ def test_the_callback_sees_the_pairs_converge_and_may_end_the_run():
             raise StopIteration
 
     with pytest.raises(ArpackNoConvergence, match="the callback ended the run") as caught:
-        fl.eigsh(A, 6, which="LA", callback=stop)
+        fl.eigsh(A, 6, which="LA", ncv=14, callback=stop)
     assert caught.value.eigenvalues.size >= 1
     assert np.abs(caught.value.eigenvalues[:, None] - d).min(axis=1).max() < 1e-12
 
