@@ -23,7 +23,7 @@ lint: $(VENV)/ready
 # The engine built with a sanitizer, and its tests run with it. The Python interpreter itself is not instrumented: the
 # sanitizer's library is loaded before it, and it says nothing of memory that Python leaves behind. NumPy's BLAS is not
 # either, so that the thread sanitizer would take the barriers of its threads for races: it gets one.
-ENGINE_TESTS := $(addprefix tests/test_,step.py gauss.py iteration.py drive.py native.py threads.py)
+ENGINE_TESTS := $(addprefix tests/test_,step.py host.py gauss.py iteration.py drive.py native.py threads.py)
 sanitize: sanitize-address sanitize-thread
 
 sanitize-address: OPTIONS := ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
@@ -46,6 +46,8 @@ format: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/orthogonality.py
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/eigsh.py
+	$(BIN)/python benchmarks/same_products.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/storage.py

@@ -43,7 +43,7 @@ class ArrayRun:
         self.max_steps, self.dim = (int(side) for side in basis.shape)
         self._basis = basis
         self._as_vector = as_vector
-        self._metric = (lambda x: x) if metric is None else metric
+        self._metric: Callable[[Any], Any] = (lambda x: x) if metric is None else metric
         self._from_numpy = from_numpy
         self._to_numpy = to_numpy
         self._candidate: Any = None

@@ -48,7 +48,7 @@ class Filter:
         inside = np.cos(self.degree * np.arccos(np.clip(t, -1.0, 1.0)))
         with np.errstate(over="ignore"):
             outside = np.sign(t) * np.cosh(self.degree * np.arccosh(np.maximum(np.abs(t), 1.0)))
-        return np.where(np.abs(t) <= 1.0, inside, outside)
+        return np.asarray(np.where(np.abs(t) <= 1.0, inside, outside))
 
     def inverse(self, values: Float64) -> Float64:
         """Return the eigenvalues of A that the filter maps to `values`, and a line within [-1, 1], where many are.

@@ -20,7 +20,7 @@ from fastlanczos.wanted import WHICH, Wanted
 
 __all__ = ["eigsh"]
 
-# Up to this side an operator is written out as a matrix, for LAPACK, where neither `ncv` nor `maxiter` asks for restarts ...
+# Up to this side an operator is written out as a matrix, for LAPACK, where neither `ncv` nor `maxiter` is given ...
 _SMALL = 256
 # ... and up to this one where restarts fail, or have taken this many products for each column of the matrix.
 _MODERATE, _PATIENCE = 2048, 20
@@ -197,9 +197,7 @@ def _result(pencil: Pencil, wanted: Wanted, values: Any, vectors: Any, return_ei
     return pencil.result(values, vectors, return_eigenvectors)
 
 
-def _check(
-    k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv: Any, OPinv: Any, mode: Any
-) -> None:
+def _check(k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv: Any, OPinv: Any, mode: Any) -> None:
     """Raise what is wrong with arguments, in words of what is wanted."""
     as_dimension(k, "k")
     if which not in WHICH:

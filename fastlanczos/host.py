@@ -65,12 +65,12 @@ class HostRun(_core.Run):
         """Return the combination of the rows, in memory of its own."""
         assert self.basis is not None
         # einsum is not BLAS, whose threads would go on spinning beside the engine's for a tenth of a second.
-        return np.einsum("i,ij->j", weights, self.basis[: weights.size])
+        return np.asarray(np.einsum("i,ij->j", weights, self.basis[: weights.size]))
 
     def inner(self, count: int, z: Float64) -> Float64:
         """Return the inner products of the first rows with a vector."""
         assert self.basis is not None
-        return np.einsum("ij,j->i", self.basis[:count], z)
+        return np.asarray(np.einsum("ij,j->i", self.basis[:count], z))
 
     def distance(self, row: int, z: Float64, value: float) -> float:
         """Return the norm of z - value times a row, without overflow."""

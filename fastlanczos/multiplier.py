@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastlanczos import _core
-from fastlanczos.arrays import Float64, precision_of
+from fastlanczos.arrays import precision_of
 from fastlanczos.chebyshev import Filter
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators import Operator
@@ -73,7 +73,7 @@ class Multiplier:
         theta = np.linalg.eigvalsh(run.projected()) * 2.0**run.exponent
         return float(theta[0]), float(theta[-1])
 
-    def product(self, run: Any, row: int) -> Float64:
+    def product(self, run: Any, row: int) -> Any:
         """Return A times a row of the basis; the next product may overwrite it."""
         vector = run.rows(row + 1)[row]
         if self._operator.native is not None:

@@ -42,7 +42,8 @@ class Pencil:
         is_complex = complex_of(A, M, Minv, OPinv, v0)
         self.dtype = "complex128" if is_complex else "float64"
         self._metric: Callable[[Any], Any] | None = None
-        self.forward = self.values = np.asarray
+        self.forward: Callable[[Float64], Float64] = np.asarray
+        self.values: Callable[[Float64], Float64] = np.asarray
         if M is None and sigma is None and not is_complex:
             self.operator = as_operator(A, dim, v0=v0)
             self.precision = self.operator.precision
@@ -82,7 +83,7 @@ class Pencil:
         if self.operator.native is not None:
             product = np.empty((1, self.dim))
             self.operator.native.multiply(v[None], product)
-            return product[0]
+            return np.asarray(product[0])
         assert self.operator.matvec is not None
         kind = self.operator.kind
         if isinstance(kind, DeviceKind):

@@ -92,7 +92,7 @@ def transform(
             lambda t: sigma * t * _reciprocal(t - 1.0),
             lambda values: values * _reciprocal(values - sigma),
         )
-    shifted_up = (lambda x: x) if multiply_m is None else multiply_m
+    shifted_up = _identity if multiply_m is None else multiply_m
     return SpectralTransform(
         lambda x: solve(multiply_a(x) + sigma * shifted_up(x)),
         multiply_m,
@@ -117,6 +117,10 @@ def _check_inverse(
         )
 
 
+def _identity(x: Any) -> Any:
+    return x
+
+
 def _reciprocal(x: Any) -> Float64:
     with np.errstate(divide="ignore"):
         return 1.0 / np.asarray(x, dtype=np.float64)
@@ -131,7 +135,7 @@ def _shifted(A: Any, M: Any, sigma: float, dim: int) -> Any:
         M = M.toarray() if scipy.sparse.issparse(M) else M
         return A - sigma * (np.eye(dim) if M is None else np.asarray(M))
     multiply_a = matvec_of(A, dim, "A")
-    multiply_m = (lambda x: x) if M is None else matvec_of(M, dim, "M")
+    multiply_m = _identity if M is None else matvec_of(M, dim, "M")
     dtype = getattr(A, "dtype", None) or np.float64
     return LinearOperator((dim, dim), matvec=lambda x: multiply_a(x) - sigma * multiply_m(x), dtype=dtype)
 

@@ -178,13 +178,13 @@ class ThickRestart:
 
     def _solve_stage(self) -> None:
         for self._trial in range(_MOST_TRIALS):
-            if self._trial > 0:
-                self._strictness *= 0.1
-                self._take_up(self._earlier + np.flatnonzero(~good))
             self._find()
             residuals, good = self._verify()
             if good.all():
                 return
+            if self._trial + 1 < _MOST_TRIALS:
+                self._strictness *= 0.1
+                self._take_up(self._earlier + np.flatnonzero(~good))
         raise NotConverged(self._why_not(residuals, good), self._pairs(self._which_hold(good)))
 
     def converged(self) -> Eigenpairs:
@@ -291,12 +291,13 @@ class ThickRestart:
 
     def _near_cluster(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
         """Whether residuals are so small that what is left may be a cluster; a better filter comes after that trial."""
-        return self._clusters and self._trial == 0 and bool(ritz.estimates[new].max(initial=0.0) <= _CLUSTER * self._norm)
+        worst = float(ritz.estimates[new].max(initial=0.0))
+        return self._clusters and self._trial == 0 and worst <= _CLUSTER * self._norm
 
     @property
     def _room(self) -> int:
         """How many more rows may be locked, so that some are left to move in."""
-        return max(self._run.max_steps - 3 - self._locked.size, 0)
+        return max(int(self._run.max_steps) - 3 - self._locked.size, 0)
 
     def _at_the_limit(self, ritz: _Ritz) -> Float64:
         """Return the estimates at those ends of the complement that reach to the limit within their estimates."""
@@ -355,11 +356,11 @@ class ThickRestart:
     def _allowed(self, values: Float64) -> Float64:
         """The residuals that count as converged: as ARPACK has them, and no smaller than rounding lets them be."""
         relative = self._tol * np.maximum(np.abs(values), _EPSILON ** (2 / 3) * self._norm)
-        return self._strictness * np.maximum(relative, _EPSILON * self._norm)
+        return np.asarray(self._strictness * np.maximum(relative, _EPSILON * self._norm))
 
     def _margin(self, values: Float64) -> Float64:
         """How far apart values must be to count as different."""
-        return np.maximum(self._allowed(values) / self._strictness, 64.0 * _EPSILON * self._norm)
+        return np.asarray(np.maximum(self._allowed(values) / self._strictness, 64.0 * _EPSILON * self._norm))
 
     def _new(self, ritz: _Ritz) -> NDArray[np.intp]:
         """The active pairs that are wanted, as far as one can see now."""

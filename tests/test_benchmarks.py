@@ -24,16 +24,42 @@ def run(script, *arguments, cwd=None):
     return done.stdout
 
 
-def test_accuracy_is_at_least_eigshs(tmp_path):
-    run("benchmarks/accuracy.py", "--quick", "--output", tmp_path)
-    record = json.loads((tmp_path / "accuracy.json").read_text())
+def test_at_the_same_number_of_products_ritz_values_are_at_least_as_accurate_as_eigshs(tmp_path):
+    run("benchmarks/same_products.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "same_products.json").read_text())
     for row in record["extremes"]:
         assert row["orthogonality"] < 1e-13
         assert row["eigsh error"] is None or row["error"] <= max(row["eigsh error"], 1e-14)
     for row in record["densities"]:
         # ten probes of dimension 400; five standard deviations of a cdf's value
         assert row["cdf gap"] < 5 * (2 / (10 * 400)) ** 0.5 / 2
+    assert (tmp_path / "same_products.png").stat().st_size > 1000
+
+
+def test_eigsh_misses_nothing_and_its_residuals_are_at_most_scipys(tmp_path):
+    printed = run("benchmarks/accuracy.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "accuracy.json").read_text())
+    ours, theirs = record["summary"][:2]
+    assert (ours["solver"], theirs["solver"]) == ("fastlanczos", "scipy")
+    assert ours["problems"] > 150
+    assert (ours["failed"], ours["wrong"], ours["missed"]) == (0, 0, 0)
+    assert ours["worst orthogonality"] < 1e-13
+    assert ours["worst residual"] <= theirs["worst residual"]
+    assert "Summary" in printed
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
+
+
+def test_eigsh_is_compared_on_problems_that_it_solves(tmp_path):
+    run("benchmarks/eigsh.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "eigsh.json").read_text())
+    ours = [row for row in record["rows"] if row["solver"] == "fastlanczos"]
+    assert len(ours) == 5
+    for row in ours:
+        assert row["missed"] == 0
+        assert row["error"] < 1e-12
+        assert row["residual"] < 1e-10
+        assert row["|V'V - I|"] < 1e-13
+    assert (tmp_path / "eigsh.png").stat().st_size > 1000
 
 
 def test_the_basis_is_as_orthonormal_as_gram_schmidts_applied_twice(tmp_path):

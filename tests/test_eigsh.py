@@ -241,7 +241,9 @@ def test_inverses_that_are_given_are_used():
 
 
 @pytest.mark.parametrize("n", [40, 600])
-@pytest.mark.parametrize("form", ["dense", "csr", "csc", "operator", "callable", "tensor", "sparse tensor", "shape and @"])
+@pytest.mark.parametrize(
+    "form", ["dense", "csr", "csc", "operator", "callable", "tensor", "sparse tensor", "shape and @"]
+)
 def test_every_form_of_operator(form, n):
     d = np.linspace(-1, 2, n)
     A = sp.diags_array(d).tocsr()
@@ -368,7 +370,8 @@ def test_the_callback_sees_the_pairs_converge_and_may_end_the_run():
 
 def test_what_has_converged_comes_with_the_error():
     d = np.r_[10.0, 20.0, 30.0, np.linspace(0, 1, 5000) ** 2]
-    with pytest.raises(ArpackNoConvergence, match=r"3 restarts were not enough; \d of 8 pairs have converged") as caught:
+    message = r"3 restarts were not enough; \d of 8 pairs have converged"
+    with pytest.raises(ArpackNoConvergence, match=message) as caught:
         fl.eigsh(lambda v: d * v, 8, which="LA", dim=d.size, maxiter=3, ncv=12)
     w, V = caught.value.eigenvalues, caught.value.eigenvectors
     assert 1 <= w.size < 8

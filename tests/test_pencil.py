@@ -41,7 +41,9 @@ def test_complex_and_generalized_problems_run_on_arrays():
     np.testing.assert_allclose(p.multiply_m(x), M @ x, atol=1e-12)
 
 
-@pytest.mark.parametrize(("dtype", "w", "v"), [(np.float32, "f4", "f4"), (np.complex64, "f4", "c8"), (float, "f8", "f8")])
+@pytest.mark.parametrize(
+    ("dtype", "w", "v"), [(np.float32, "f4", "f4"), (np.complex64, "f4", "c8"), (float, "f8", "f8")]
+)
 def test_results_have_the_precision_of_a(dtype, w, v):
     p = pencil(A.astype(dtype))
     rows = RNG.normal(size=(3, N)).astype(p.dtype)

@@ -2,8 +2,9 @@
 // compiled once per instruction set and chosen at run time.
 //
 // A tile is a range of columns of every vector and of every basis row. `tile_kernels.inl`, `rotation_kernel.inl`,
-// `dense_kernel.inl` and `quadrature_kernel.inl` hold the code; this header includes them once for each instruction set (baseline, which is
-// NEON on 64-bit ARM; AVX2 + FMA; AVX-512), so that one portable binary uses what the processor has.
+// `dense_kernel.inl` and `quadrature_kernel.inl` hold the code; this header includes them once for each instruction set
+// (baseline, which is NEON on 64-bit ARM; AVX2 + FMA; AVX-512), so that one portable binary uses what the processor
+// has.
 #pragma once
 
 #include <cmath>

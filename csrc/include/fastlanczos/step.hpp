@@ -66,12 +66,12 @@ struct State {
     Index sweeps = 0;  // sweeps over the basis so far (steps, plus repeated corrections)
     int exponent = 0;  // alpha, beta, scale and max_projection are in units of 2^exponent
     bool breakdown = false;
-    double scale = 0.0;           // largest absolute row sum of T
-    double max_projection = 0.0;  // largest |v_j . w| over j < k: zero in exact arithmetic for a symmetric A
-    std::vector<double> alpha;    // (k)
-    std::vector<double> beta;     // (k), the last one the norm of what is left
-    std::vector<double> h;        // (k); without a basis only v_{k-2}.u and v_{k-1}.u, which nothing corrects
-    Index combined = 0;           // l, the rows that the last restart left
+    double scale = 0.0;            // largest absolute row sum of T
+    double max_projection = 0.0;   // largest |v_j . w| over j < k: zero in exact arithmetic for a symmetric A
+    std::vector<double> alpha;     // (k)
+    std::vector<double> beta;      // (k), the last one the norm of what is left
+    std::vector<double> h;         // (k); without a basis only v_{k-2}.u and v_{k-1}.u, which nothing corrects
+    Index combined = 0;            // l, the rows that the last restart left
     std::vector<double> coupling;  // (l), row l of T beside its diagonal
 };
 
@@ -143,9 +143,8 @@ public:
         if (basis_ != Basis::float64) throw std::logic_error("only a basis in float64 can be restarted");
         if (l < 0 || l > k || l >= max_steps_) throw std::invalid_argument("a restart keeps fewer rows than there are");
         state_.h.resize(static_cast<std::size_t>(k), 0.0);
-        const double norm2 =
-            rotate_rows(static_cast<double*>(memory_.basis), memory_.stride, dim_, k, l, rotation, state_.h.data(),
-                        memory_.candidate, dots_.data());
+        const double norm2 = rotate_rows(static_cast<double*>(memory_.basis), memory_.stride, dim_, k, l, rotation,
+                                         state_.h.data(), memory_.candidate, dots_.data());
         const auto kept = static_cast<std::size_t>(l);
         state_.steps = state_.combined = l;
         state_.alpha.assign(theta, theta + l);
