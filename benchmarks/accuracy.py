@@ -2,16 +2,21 @@
 
 Synthetic operators with known spectra: diagonal ones, the same turned by three Householder reflections into dense ones,
 Laplacians, arrow and Wilkinson matrices; n from 10 to 100,000, k = 5 values, each `which`. `fl.eigsh`, scipy's `eigsh`
-(ARPACK) and, where it is installed, PRIMME get the same products and tol = 0, and each may take so many seconds; a
-solver that raises, or reaches the limit, has failed, which is no error but is counted. Beyond n = 1000 the values of
-smallest magnitude are left out where they lie inside of the spectrum: there, without factorization, no solver gets far.
+(ARPACK) and, where it is installed, PRIMME get the same products and tol = 0, one problem a core, and each may take so
+many seconds; a solver that raises, or reaches the limit, has failed, which is no error but is counted. Beyond n = 1000
+the values of smallest magnitude are left out where they lie inside of the spectrum: there, without factorization, no
+solver gets far.
 
 `error` is the largest over the values, `residual` that of |A v - w v|, both relative to the norm, `orthogonality` is
 |V'V - I|, largest entry. A value is missed where the one in its place, in order, is off by more than 1e-10 of the norm:
 a copy of a multiple eigenvalue that is not found counts as one.
 """
 
+import functools
+import multiprocessing
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +100,7 @@ def arrow_ends(d, z):
         low, high = np.where(above, low, x), np.where(above, x, high)
 
 
+@functools.cache
 def cases(n):
     rng = np.random.default_rng(n)
     found = []
@@ -197,6 +203,12 @@ def measure(case, which, solve, seconds):
     }
 
 
+def solve_with_all(problem):
+    """Return what `measure` says of each solver for the i-th case of a size."""
+    n, i, which, seconds = problem
+    return {name: measure(cases(n)[i], which, solve, seconds) for name, solve in solvers().items()}
+
+
 def summary(name, rows):
     solved = [row for row in rows if row["failure"] is None]
     return {
@@ -230,20 +242,23 @@ def draw(results):
 
 def main():
     parser = parse(__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=20.0, help="that a solver may take for one problem")
+    parser.add_argument("--seconds", type=float, default=10.0, help="that a solver may take for one problem")
     options = parser.parse_args()
     sizes = (10, 100, 400) if options.quick else (10, 100, 1000, 10_000, 100_000)
     problems = [
-        (case, which)
+        (n, i, which, options.seconds)
         for n in sizes
-        for case in cases(n)
+        for i, case in enumerate(cases(n))
         for which in WHICH
         if not (which == "SM" and case.inside and n > 1000)
     ]
     results = {name: [] for name in solvers()}
-    for case, which in tqdm(problems, desc="accuracy", unit=" problems"):
-        for name, solve in solvers().items():
-            results[name].append(measure(case, which, solve, options.seconds))
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of the processes, one for each core
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(mp_context=spawn, initializer=fl.set_num_threads, initargs=(1,)) as pool:
+        for rows in tqdm(pool.map(solve_with_all, problems), "accuracy", len(problems), unit=" problems"):
+            for name, row in rows.items():
+                results[name].append(row)
 
     columns = ["operator", "n", "which"]
     cells = []

@@ -13,13 +13,13 @@ from importlib.metadata import version as _version
 from fastlanczos.config import get_include, show_config
 from fastlanczos.decomposition import lanczos
 from fastlanczos.density import SpectralDensity
+from fastlanczos.eigenpairs import EigshState
 from fastlanczos.eigsh import eigsh
 from fastlanczos.errors import AsymmetryWarning, NonFiniteError
 from fastlanczos.gauss import quadrature
 from fastlanczos.iteration import LanczosIteration
 from fastlanczos.result import LanczosResult
 from fastlanczos.slq import spectral_density
-from fastlanczos.thick_restart import EigshState
 from fastlanczos.threads import get_num_threads, set_num_threads
 
 __version__ = _version("fastlanczos")

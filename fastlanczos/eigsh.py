@@ -10,12 +10,14 @@ from scipy.sparse.linalg import ArpackNoConvergence
 from tqdm import tqdm
 
 from fastlanczos.dense_pencil import solve_dense
+from fastlanczos.eigenpairs import Eigenpairs, EigshState, NotConverged
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.multiplier import Multiplier, OutOfProducts
 from fastlanczos.operators import as_dimension, squared
 from fastlanczos.pencil import Pencil
+from fastlanczos.rayleigh_ritz import Source
 from fastlanczos.spectral_transform import MODES
-from fastlanczos.thick_restart import Eigenpairs, EigshState, NotConverged, Source, ThickRestart
+from fastlanczos.thick_restart import ThickRestart
 from fastlanczos.wanted import WHICH, Wanted
 
 __all__ = ["eigsh"]

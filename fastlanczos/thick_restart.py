@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from fastlanczos.arrays import Float64
 from fastlanczos.chebyshev import Filter, better_without, choose_filter, polishing_filters
+from fastlanczos.eigenpairs import Eigenpairs, EigshState, NotConverged
 from fastlanczos.errors import not_symmetric
 from fastlanczos.multiplier import Multiplier
+from fastlanczos.rayleigh_ritz import Source, noise, rayleigh_ritz
 from fastlanczos.wanted import Wanted
 
-__all__ = ["Eigenpairs", "EigshState", "NotConverged", "Source", "ThickRestart"]
+__all__ = ["ThickRestart"]
 
 _EPSILON = float(np.finfo(np.float64).eps)
 # A round has found all when what it sees of the complement is known to this part of its distance from the wanted ...
@@ -45,62 +47,6 @@ _MOST_GROWTH = 1e6
 _MOST_POLISHED = 0.1  # of all vectors that polishing may change
 _MOST_POLISHES = 3
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
-
-
-@dataclass(frozen=True)
-class EigshState:
-    """What a callback of `eigsh` is given after each restart.
-
-    Attributes
-    ----------
-    num_products, num_restarts : int
-        Products with A and restarts so far.
-    num_converged : int
-        Wanted pairs whose residual estimate is below the tolerance.
-    values, residuals : ndarray, shape (<= k,), float64
-        Estimates of the wanted eigenvalues, ascending, and of the norms of their residuals.
-    """
-
-    num_products: int
-    num_restarts: int
-    num_converged: int
-    values: Float64
-    residuals: Float64
-
-    def __repr__(self) -> str:
-        return (
-            f"EigshState({self.num_converged} of {self.values.size} converged, {self.num_restarts} restarts, "
-            f"{self.num_products} products)"
-        )
-
-
-@dataclass(frozen=True)
-class Eigenpairs:
-    """Values in ascending order, and as many leading rows of the run, the eigenvectors."""
-
-    values: Float64
-    vectors: Any  # (k, n)
-
-
-class NotConverged(Exception):
-    """The restarts are used up, or the residuals cannot be brought down; carries the pairs that are verified."""
-
-    def __init__(self, message: str, pairs: Eigenpairs) -> None:
-        super().__init__(message)
-        self.pairs = pairs
-
-
-@dataclass(frozen=True)
-class Source:
-    """The operator whose pairs are asked for, where the iteration is with a function of it that folds its spectrum.
-
-    `forward` maps its eigenvalues, and `norm` is its norm. Values that are as good as equal in the iteration need not
-    be equal here: all of them are locked, as far as there is room, before this operator tells them apart.
-    """
-
-    multiplier: Multiplier
-    norm: float
-    forward: Callable[[Float64], Float64]
 
 
 @dataclass(frozen=True)
@@ -156,7 +102,7 @@ class ThickRestart:
         self._round_steps = 0
         self._worst: list[float] = []  # of the wanted estimates, restart by restart
         self._width = self._ties  # of clusters whose vectors are locked in mixtures
-        self._clusters = True  # may be locked in mixtures
+        self._clusters = source is None  # may be locked in mixtures; folding makes clusters of what is none
         self._crowded = False  # a cluster, or ties, had no room
         self._verified = np.empty(0)  # values of the locked rows that `source` gives them
         self._filtering = True
@@ -286,8 +232,9 @@ class ThickRestart:
         self._worst.append(worst)
         if len(self._worst) < _PATIENCE or worst < 0.5 * self._worst[-_PATIENCE]:
             return False
+        grows = 2.0 * worst > self._width
         self._width = max(self._width, 2.0 * worst)
-        return True
+        return grows or new.size > 0  # otherwise nothing changes by looking again, and the iteration goes on
 
     def _near_cluster(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
         """Whether residuals are so small that what is left may be a cluster; a better filter comes after that trial."""
@@ -639,21 +586,3 @@ class ThickRestart:
                 self._callback(state)
             except StopIteration:
                 self._stopped = "the callback ended the run"
-
-
-def rayleigh_ritz(multiplier: Multiplier, run: Any, rows: range, norm: float) -> tuple[Float64, NDArray[Any]]:
-    """Return the eigenvalues, ascending, of the operator on the span of some rows, and the rotation to them."""
-    if not rows:
-        return np.empty(0), np.empty((0, run.steps))
-    every = slice(rows.start, rows.stop)
-    projected = np.stack([run.inner(rows.stop, multiplier.product(run, i))[every] for i in rows], axis=1) / norm
-    gram = np.stack([run.inner(rows.stop, run.rows(i + 1)[i])[every] for i in rows], axis=1)
-    values, vectors = scipy.linalg.eigh((projected + projected.conj().T) / 2.0, (gram + gram.conj().T) / 2.0)
-    rotation = np.zeros((len(rows), run.steps), dtype=vectors.dtype)
-    rotation[:, every] = vectors.T
-    return values * norm, rotation
-
-
-def noise(multiplier: Multiplier, asymmetry: float) -> float:
-    """What the rounding of a product may leave of a residual, relative to the operator's norm."""
-    return float(max(64.0, np.sqrt(multiplier.dim)) * multiplier.precision + asymmetry)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from spectra import laplacian
 from tqdm import tqdm
 
+from fastlanczos.eigenpairs import NotConverged
 from fastlanczos.multiplier import Multiplier, OutOfProducts
 from fastlanczos.operators import as_operator
-from fastlanczos.thick_restart import EigshState, NotConverged, ThickRestart
+from fastlanczos.thick_restart import ThickRestart
 from fastlanczos.wanted import Wanted
 
 EPS = np.finfo(float).eps
@@ -115,8 +116,3 @@ def test_the_limit_to_products_holds():
     with pytest.raises(OutOfProducts):
         solve(matvec, "SA", 5, dim=400, limit=2000)
     assert 1000 < len(count) <= 2000
-
-
-def test_a_state_says_how_far_it_is():
-    state = EigshState(12, 1, 1, np.array([1.0, 2.0]), np.array([1e-3, 1e-15]))
-    assert repr(state) == "EigshState(1 of 2 converged, 1 restarts, 12 products)"
