@@ -13,8 +13,8 @@ from importlib.metadata import version as _version
 from fastlanczos.config import get_include, show_config
 from fastlanczos.decomposition import lanczos
 from fastlanczos.density import SpectralDensity
-from fastlanczos.eigenpairs import EigshState
-from fastlanczos.eigsh import eigsh
+from fastlanczos.eigenpairs.eigsh import eigsh
+from fastlanczos.eigenpairs.results import EigshState
 from fastlanczos.errors import AsymmetryWarning, NonFiniteError
 from fastlanczos.gauss import quadrature
 from fastlanczos.iteration import LanczosIteration

@@ -11,7 +11,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from fastlanczos.arrays import Float64
-from fastlanczos.multiplier import Multiplier
+from fastlanczos.eigenpairs.multiplier import Multiplier
 
 __all__ = ["Source", "noise", "rayleigh_ritz"]
 

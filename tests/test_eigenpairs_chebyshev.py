@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
 
-from fastlanczos.chebyshev import Filter, better_without, choose_filter, polishing_filters
+from fastlanczos.eigenpairs.chebyshev import Filter, better_without, choose_filter, polishing_filters
 from fastlanczos.native import matrix_matvec
 
 RNG = np.random.default_rng(0)

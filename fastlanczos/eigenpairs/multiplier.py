@@ -8,7 +8,7 @@ import numpy as np
 
 from fastlanczos import _core
 from fastlanczos.arrays import precision_of
-from fastlanczos.chebyshev import Filter
+from fastlanczos.eigenpairs.chebyshev import Filter
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators import Operator
 

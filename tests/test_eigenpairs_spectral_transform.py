@@ -3,7 +3,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse as sp
 
-from fastlanczos.spectral_transform import MODES, matvec_of, transform
+from fastlanczos.eigenpairs.spectral_transform import MODES, matvec_of, transform
 
 RNG = np.random.default_rng(0)
 N = 25

@@ -5,8 +5,8 @@ import torch
 from scipy.sparse.linalg import aslinearoperator
 
 from fastlanczos.array_run import ArrayRun
+from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.host import HostRun
-from fastlanczos.pencil import Pencil
 
 RNG = np.random.default_rng(0)
 N = 20

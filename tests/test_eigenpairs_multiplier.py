@@ -4,8 +4,8 @@ import scipy.sparse as sp
 from tqdm import tqdm
 
 import fastlanczos as fl
-from fastlanczos.chebyshev import Filter
-from fastlanczos.multiplier import Multiplier
+from fastlanczos.eigenpairs.chebyshev import Filter
+from fastlanczos.eigenpairs.multiplier import Multiplier
 from fastlanczos.operators import as_operator
 
 RNG = np.random.default_rng(0)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fastlanczos.multiplier import Multiplier
+from fastlanczos.eigenpairs.multiplier import Multiplier
+from fastlanczos.eigenpairs.rayleigh_ritz import noise, rayleigh_ritz
 from fastlanczos.operators import as_operator
-from fastlanczos.rayleigh_ritz import noise, rayleigh_ritz
 
 RNG = np.random.default_rng(0)
 N = 60

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fastlanczos.eigenpairs import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
 
 
 def test_a_state_says_how_far_it_is_and_does_not_change():

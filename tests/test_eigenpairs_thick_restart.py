@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from spectra import laplacian
 from tqdm import tqdm
 
-from fastlanczos.eigenpairs import NotConverged
-from fastlanczos.multiplier import Multiplier, OutOfProducts
+from fastlanczos.eigenpairs.multiplier import Multiplier, OutOfProducts
+from fastlanczos.eigenpairs.results import NotConverged
+from fastlanczos.eigenpairs.thick_restart import ThickRestart
+from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.operators import as_operator
-from fastlanczos.thick_restart import ThickRestart
-from fastlanczos.wanted import Wanted
 
 EPS = np.finfo(float).eps
 

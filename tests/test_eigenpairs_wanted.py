@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fastlanczos.wanted import WHICH, Wanted
+from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 
 VALUES = np.array([0.5, -3.0, 2.0, -1.0, 4.0, -0.25])
 MEANT = {"LA": [2.0, 4.0, 0.5], "SA": [-3.0, -1.0, -0.25], "LM": [4.0, -3.0, 2.0], "SM": [-0.25, 0.5, -1.0]}

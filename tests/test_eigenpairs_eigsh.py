@@ -17,7 +17,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, aslinearope
 from spectra import laplacian, turned
 
 import fastlanczos as fl
-from fastlanczos.wanted import Wanted
+from fastlanczos.eigenpairs.wanted import Wanted
 
 WHICH = ("LM", "SM", "LA", "SA", "BE")
 EPS = np.finfo(float).eps

@@ -3,9 +3,9 @@ import pytest
 import scipy.linalg
 
 import fastlanczos as fl
-from fastlanczos.dense_pencil import solve_dense
-from fastlanczos.pencil import Pencil
-from fastlanczos.wanted import Wanted
+from fastlanczos.eigenpairs.dense_pencil import solve_dense
+from fastlanczos.eigenpairs.pencil import Pencil
+from fastlanczos.eigenpairs.wanted import Wanted
 
 RNG = np.random.default_rng(0)
 B = RNG.normal(size=(30, 30))

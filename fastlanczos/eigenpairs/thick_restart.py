@@ -22,12 +22,12 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from fastlanczos.arrays import Float64
-from fastlanczos.chebyshev import Filter, better_without, choose_filter, polishing_filters
-from fastlanczos.eigenpairs import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.chebyshev import Filter, better_without, choose_filter, polishing_filters
+from fastlanczos.eigenpairs.multiplier import Multiplier
+from fastlanczos.eigenpairs.rayleigh_ritz import Source, noise, rayleigh_ritz
+from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.errors import not_symmetric
-from fastlanczos.multiplier import Multiplier
-from fastlanczos.rayleigh_ritz import Source, noise, rayleigh_ritz
-from fastlanczos.wanted import Wanted
 
 __all__ = ["ThickRestart"]
 

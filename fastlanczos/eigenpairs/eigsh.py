@@ -9,16 +9,16 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence
 from tqdm import tqdm
 
-from fastlanczos.dense_pencil import solve_dense
-from fastlanczos.eigenpairs import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.dense_pencil import solve_dense
+from fastlanczos.eigenpairs.multiplier import Multiplier, OutOfProducts
+from fastlanczos.eigenpairs.pencil import Pencil
+from fastlanczos.eigenpairs.rayleigh_ritz import Source
+from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.spectral_transform import MODES
+from fastlanczos.eigenpairs.thick_restart import ThickRestart
+from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 from fastlanczos.errors import warn_if_asymmetric
-from fastlanczos.multiplier import Multiplier, OutOfProducts
 from fastlanczos.operators import as_dimension, squared
-from fastlanczos.pencil import Pencil
-from fastlanczos.rayleigh_ritz import Source
-from fastlanczos.spectral_transform import MODES
-from fastlanczos.thick_restart import ThickRestart
-from fastlanczos.wanted import WHICH, Wanted
 
 __all__ = ["eigsh"]
 

@@ -9,9 +9,9 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from fastlanczos.arrays import Float64
+from fastlanczos.eigenpairs.pencil import Pencil
+from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.errors import NonFiniteError, not_symmetric
-from fastlanczos.pencil import Pencil
-from fastlanczos.wanted import Wanted
 
 __all__ = ["solve_dense"]
 

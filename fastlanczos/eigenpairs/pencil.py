@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fastlanczos.array_run import ArrayRun
 from fastlanczos.arrays import Float64, as_vector, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
 from fastlanczos.device import to_host
+from fastlanczos.eigenpairs.spectral_transform import complex_of, matvec_of, transform
 from fastlanczos.kinds import DeviceKind, NumpyKind
 from fastlanczos.operators import Operator, as_dimension, as_operator, start_vector
-from fastlanczos.spectral_transform import complex_of, matvec_of, transform
 
 __all__ = ["Pencil"]
 
