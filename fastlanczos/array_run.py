@@ -43,6 +43,7 @@ class ArrayRun:
         self.max_steps, self.dim = (int(side) for side in basis.shape)
         self._basis = basis
         self._as_vector = as_vector
+        self._is_plain = metric is None
         self._metric: Callable[[Any], Any] = (lambda x: x) if metric is None else metric
         self._from_numpy = from_numpy
         self._to_numpy = to_numpy
@@ -52,6 +53,7 @@ class ArrayRun:
         self.breakdown = False
         self.max_projection = 0.0
         self._scale = 0.0
+        self._metric_size = 0.0  # of the entries of M x for a unit x, the largest so far
         self._projected = np.zeros((self.max_steps, self.max_steps))
         self._coupling = np.zeros(0)  # of the candidate to the rows
 
@@ -199,7 +201,21 @@ class ArrayRun:
         return self._basis[:count].conj() @ self._metric(w)
 
     def _norm(self, w: Any) -> float:
-        return float(np.sqrt(max(float((w.conj() @ self._metric(w)).real), 0.0)))
+        """The norm of w in the inner product, which must not be negative beyond the rounding of a semidefinite M."""
+        plain = float((w.conj() @ w).real)
+        if self._is_plain:
+            return float(np.sqrt(plain))
+        product = self._metric(w)
+        squared = float((w.conj() @ product).real)
+        largest = float(abs(product).max())
+        if plain > 0.0:
+            self._metric_size = max(self._metric_size, largest / np.sqrt(plain))
+        if squared < -1e-10 * self._metric_size * plain:
+            raise ValueError(
+                f"the inner product is not positive definite: x^H M x = {squared:.1e} for an x with x^H x = {plain:.1e}. "
+                'M must be positive definite (A, with mode="buckling")'
+            )
+        return float(np.sqrt(max(squared, 0.0)))
 
     def _rescale(self, largest: float, k: int) -> None:
         """Take a power of two out of T where a square of the product could overflow or vanish."""

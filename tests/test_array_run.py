@@ -134,3 +134,19 @@ def test_an_operator_that_is_not_symmetric_shows():
     run.start(vector("real"))
     advance(run, A.__matmul__, 10)
     assert run.max_projection > 1e-6
+
+
+def test_an_inner_product_that_is_not_positive_is_told():
+    M = np.diag(np.r_[-5.0, np.ones(N - 1)])
+    run = run_of("real", metric=M.__matmul__)
+    v = np.zeros(N)
+    v[:2] = 1.0
+    with pytest.raises(ValueError, match="not positive definite"):
+        run.start(v)
+
+
+def test_a_semidefinite_inner_product_is_taken():
+    M = np.diag(np.r_[0.0, np.ones(N - 1)])
+    run = run_of("real", metric=M.__matmul__)
+    assert run.start(RNG.normal(size=N))
+    assert not run.start(np.eye(N)[0])

@@ -478,6 +478,16 @@ def test_operators_that_cannot_be_meant_are_told(n):
         fl.eigsh(lambda v: 1j * v, 3, dim=n)
 
 
+@pytest.mark.parametrize("n", [40, 400])
+@pytest.mark.parametrize("form", ["sparse", "dense", "callable"])
+def test_an_indefinite_m_is_told(form, n):
+    A, _ = laplacian((n,))
+    m = np.r_[-1.0, np.ones(n - 1)]
+    M = {"sparse": sp.diags_array(m).tocsc(), "dense": np.diag(m), "callable": lambda v: m * v}[form]
+    with pytest.raises(ValueError, match="M must be positive definite"):
+        fl.eigsh(A, 3, M=M, Minv=(lambda v: v / m) if form == "callable" else None)
+
+
 def test_a_slight_asymmetry_is_an_error_only_where_it_matters():
     rng = np.random.default_rng(0)
     A = rng.normal(size=(400, 400))
