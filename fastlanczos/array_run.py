@@ -212,7 +212,7 @@ class ArrayRun:
             self._metric_size = max(self._metric_size, largest / np.sqrt(plain))
         if squared < -1e-10 * self._metric_size * plain:
             raise ValueError(
-                f"the inner product is not positive definite: x^H M x = {squared:.1e} for an x with x^H x = {plain:.1e}. "
+                f"the inner product is not positive definite: x^H M x = {squared:.1e} where x^H x = {plain:.1e}. "
                 'M must be positive definite (A, with mode="buckling")'
             )
         return float(np.sqrt(max(squared, 0.0)))

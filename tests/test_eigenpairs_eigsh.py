@@ -216,6 +216,75 @@ def test_values_are_scipys(A, arguments, which, ncv):
     assert np.abs(A @ V - MV * w).max() < 1e-10
 
 
+@st.composite
+def pencils(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 100_000)))
+    n, is_complex = draw(st.integers(20, 300)), draw(st.booleans())
+    d = draw(
+        st.sampled_from(
+            [
+                rng.normal(size=n),
+                rng.normal(size=n).repeat(rng.integers(1, 5, n))[:n],
+                np.r_[rng.normal(size=5), 1e-2 * rng.normal(size=n - 5)],
+            ]
+        )
+    )
+    A = matrix(d, int(rng.integers(1000)), complex if is_complex else float)
+    B = rng.normal(size=(n, n)) + (1j * rng.normal(size=(n, n)) if is_complex else 0.0)
+    M = B @ B.conj().T / n + np.eye(n)
+    k = draw(st.integers(1, 6))
+    ncv = draw(st.sampled_from([None, min(n - 1, k + 12)]))
+    return A, M, float(rng.normal()) / 2, k, draw(st.sampled_from(WHICH)), ncv
+
+
+@settings(max_examples=150, deadline=None)
+@given(pencils(), st.sampled_from(["M", "sigma", "sigma, M", "cayley", "buckling"]))
+def test_pencils_are_solved_as_by_eigh(problem, kind):
+    A, M, sigma, k, which, ncv = problem
+    arguments = {"M": {"M": M}, "sigma": {"sigma": sigma}, "sigma, M": {"M": M, "sigma": sigma}}.get(kind)
+    if kind == "buckling":
+        d, arguments = 1 / scipy.linalg.eigvalsh(A, M), {"M": A, "sigma": sigma, "mode": "buckling"}
+        A = M
+    else:
+        arguments = arguments or {"M": M, "sigma": sigma, "mode": "cayley"}
+        d = scipy.linalg.eigvalsh(A, arguments.get("M"))
+    forward = {"M": lambda x: x, "cayley": lambda x: (x + sigma) / (x - sigma), "buckling": lambda x: x / (x - sigma)}
+    forward = forward.get(kind, lambda x: 1 / (x - sigma))
+    w, V = fl.eigsh(A, k, which=which, ncv=ncv, **arguments)
+    expected, found = np.sort(meant(forward(d), which, k)), np.sort(forward(w))
+    if which in ("LM", "SM"):
+        expected, found = np.sort(np.abs(expected)), np.sort(np.abs(found))
+    assert np.abs(found - expected).max() <= 1e-9 * np.abs(forward(d)).max()  # which LAPACK itself knows no better
+    MV = arguments["M"] @ V if "M" in arguments else V
+    size = np.linalg.norm(A, 2) + np.abs(w) * np.linalg.norm(arguments.get("M", np.eye(1)), 2)
+    assert np.all(np.linalg.norm(A @ V - MV * w, axis=0) <= 1e-12 * size * np.linalg.norm(V, axis=0))
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-6, 1e-9, 1e-12, 1e-14])
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_values_near_to_a_shift_do_not_spoil_the_others(form, distance):
+    if form == "dense":
+        d = np.linspace(-1, 2, 400)
+        A = matrix(d)
+    else:
+        A, d = laplacian((40, 41))
+        A, d = A.tocsc(), np.sort(d)
+    sigma = d[100] + distance
+    w, V = fl.eigsh(A, 5, sigma=sigma)
+    np.testing.assert_allclose(w, np.sort(d[np.argsort(np.abs(d - sigma))[:5]]), atol=1e-14)
+    assert np.linalg.norm(A @ V - V * w, axis=0).max() < 5e-13
+
+
+def test_a_matrix_that_is_not_symmetric_is_told_with_a_shift_too():
+    A = laplacian((20, 20))[0].tolil()
+    A[0, 1] += 1e-6
+    for X in (A.tocsc(), A.toarray()):
+        with pytest.raises(ValueError, match="not symmetric"):
+            fl.eigsh(X, 3, sigma=0.1)
+        with pytest.raises(ValueError, match="not symmetric"):
+            fl.eigsh(laplacian((20, 20))[0], 3, M=X)
+
+
 def test_without_vectors_the_values_come_in_scipys_order():
     A = matrix(np.r_[np.linspace(-3, 2.5, 50)])
     for which in WHICH:

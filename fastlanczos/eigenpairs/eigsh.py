@@ -17,7 +17,7 @@ from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
 from fastlanczos.eigenpairs.spectral_transform import MODES
 from fastlanczos.eigenpairs.thick_restart import ThickRestart
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
-from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.errors import not_symmetric, warn_if_asymmetric
 from fastlanczos.operators import as_dimension, squared
 
 __all__ = ["eigsh"]
@@ -26,6 +26,8 @@ __all__ = ["eigsh"]
 _SMALL = 256
 # ... and up to this one where restarts fail, or have taken this many products for each column of the matrix.
 _MODERATE, _PATIENCE = 2048, 20
+# Solves with a matrix are not exact: so much asymmetry of theirs is usual, and with more than this nothing is found.
+_SOLVES, _MOST_INEXACT = 1e-10, 1e-4
 
 
 def eigsh(
@@ -146,6 +148,8 @@ def eigsh(
         raise ValueError(f"ncv must be greater than k: got ncv = {ncv}, k = {k}")
     if tol < pencil.precision:
         tol = pencil.precision
+    if pencil.asymmetry > max(100.0 * pencil.precision, tol):
+        raise ValueError(not_symmetric(pencil.asymmetry))
     wanted = Wanted(which, k)
 
     if (ncv is None and maxiter is None and n <= _SMALL) or k == n or (ncv is not None and ncv >= n):
@@ -178,7 +182,8 @@ def eigsh(
                 if search.state is not None:
                     error.partial = search.state  # type: ignore[attr-defined]
                 raise
-    warn_if_asymmetric(search.asymmetry, pencil.precision, stacklevel=2)
+    inexact = _SOLVES if pencil.is_transformed else 0.0
+    warn_if_asymmetric(max(search.asymmetry, pencil.asymmetry), max(pencil.precision, inexact), stacklevel=2)
     values = pencil.values(pairs.values)
     return _result(pencil, wanted, values, pairs.vectors, return_eigenvectors)
 
@@ -263,7 +268,8 @@ class _Search:
         return self._extreme(self._wanted, self._multiplier(), v0, self._watch)
 
     def _multiplier(self) -> Multiplier:
-        return Multiplier(self._pencil.operator, limit=self._most_products)
+        inexact = _MOST_INEXACT if self._pencil.is_transformed else 0.0
+        return Multiplier(self._pencil.operator, limit=self._most_products, inexact=inexact)
 
     def _watch(self, state: EigshState) -> None:
         self.state = state
@@ -286,6 +292,7 @@ class _Search:
             draw=self._draw,
             bar=self._bar,
             source=source,
+            pencil=self._pencil if self._pencil.is_transformed else None,
             callback=callback,
         )
         pairs = restart.solve(self._draw() if v0 is None else self._pencil.start_vector(v0))

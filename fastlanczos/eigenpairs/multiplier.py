@@ -25,17 +25,24 @@ class Multiplier:
     """Multiplies an operator with the vectors of a run; `count` is the number of products so far.
 
     `products` says how many of them one application of the operator takes, `limit` how many steps may take in all.
+    Asymmetry up to `inexact` is not held against the operator: what solves with a matrix leave.
     """
 
-    def __init__(self, operator: Operator, products: int = 1, limit: int | None = None) -> None:
+    def __init__(self, operator: Operator, products: int = 1, limit: int | None = None, inexact: float = 0.0) -> None:
         self.dim = operator.dim
         self.precision = operator.precision
         self.count = 0
         self._operator = operator
         self._products = products
         self._limit = limit
+        self._inexact = inexact
         self._product = np.empty((1, operator.dim if operator.native is not None else 0))
         self._filtered: tuple[Filter, _core.Matvec] | None = None
+
+    @property
+    def most_asymmetry(self) -> float:
+        """What rounding explains of an asymmetry relative to the norm."""
+        return max(100.0 * self.precision, self._inexact)
 
     @property
     def is_native(self) -> bool:

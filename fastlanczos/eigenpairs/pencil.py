@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastlanczos.array_run import ArrayRun
 from fastlanczos.arrays import Float64, as_vector, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
 from fastlanczos.device import to_host
-from fastlanczos.eigenpairs.spectral_transform import complex_of, matvec_of, transform
+from fastlanczos.eigenpairs.spectral_transform import asymmetry_of, complex_of, matvec_of, size_of, transform
 from fastlanczos.kinds import DeviceKind, NumpyKind
 from fastlanczos.operators import Operator, as_dimension, as_operator, start_vector
 
@@ -65,6 +65,11 @@ class Pencil:
         self.dim = self.operator.dim
         self._A, self._M = A, M
         self.is_shifted = sigma is not None
+        self.is_transformed = self.is_shifted or M is not None
+        self.asymmetry = 0.0  # of matrices whose entries can be read, where products are with something else
+        if self.is_transformed:
+            self.asymmetry = max(asymmetry_of(A), asymmetry_of(M))
+            self._sizes = size_of(A, self.multiply_a, self.dim), size_of(M, self.multiply_m, self.dim)
         self.mode = mode
 
     @property
@@ -97,6 +102,21 @@ class Pencil:
 
     def _vector(self, x: Any, what: str) -> NDArray[Any]:
         return as_vector(x, what, (self.dim,), self.dtype)
+
+    def residual(self, x: NDArray[Any], t: float) -> tuple[float, float] | None:
+        """Return |A x - lambda M x|, and the size of its terms, for an eigenvalue t of the operator; None at infinity.
+
+        Solves are as exact as the nearest eigenvalue to sigma lets them be, so that pairs which the operator confirms
+        need not be the pencil's.
+        """
+        value = float(self.values(np.array([t]))[0])
+        if not np.isfinite(value):
+            return None
+        mx = x if self.multiply_m is None else self.multiply_m(x)
+        rest = self.multiply_a(x) - value * mx
+        largest = float(np.abs(rest).max())
+        norm = largest * float(np.linalg.norm(rest / largest)) if 0.0 < largest < np.inf else largest
+        return norm, (self._sizes[0] + abs(value) * self._sizes[1]) * float(np.linalg.norm(x))
 
     # The iteration.
 

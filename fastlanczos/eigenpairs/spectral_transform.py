@@ -46,6 +46,24 @@ def is_explicit(X: Any) -> bool:
     return isinstance(X, np.ndarray) or scipy.sparse.issparse(X)
 
 
+def asymmetry_of(X: Any) -> float:
+    """Return the largest entry of X - X^H relative to that of X; 0 where its entries cannot be read."""
+    if not is_explicit(X):
+        return 0.0
+    largest = float(abs(X).max())
+    return float(abs(X - X.conj().T).max()) / largest if 0.0 < largest < np.inf else 0.0
+
+
+def size_of(X: Any, multiply: Matvec | None, dim: int) -> float:
+    """Return the norm of X, roughly: the largest row sum, or how far it stretches a random vector; 1 for no matrix."""
+    if X is None or multiply is None:
+        return 1.0
+    if is_explicit(X):
+        return float(abs(X).sum(axis=1).max())
+    b = np.random.default_rng(0).standard_normal(dim)
+    return float(np.linalg.norm(multiply(b)) / np.linalg.norm(b))
+
+
 def matvec_of(X: Any, dim: int, name: str) -> Matvec:
     """Return x -> X x for a matrix, a LinearOperator, any object with matvec or @, or a callable."""
     shape = getattr(X, "shape", None)

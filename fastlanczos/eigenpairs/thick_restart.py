@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from fastlanczos.arrays import Float64
 from fastlanczos.eigenpairs.chebyshev import Filter, better_without, choose_filter, polishing_filters
 from fastlanczos.eigenpairs.multiplier import Multiplier
+from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.rayleigh_ritz import Source, noise, rayleigh_ritz
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
 from fastlanczos.eigenpairs.wanted import Wanted
@@ -41,6 +42,7 @@ _WORTHWHILE = 2.0
 # Estimates that stay below this, relative to the norm, are mixtures within a cluster.
 _CLUSTER = 1e-6
 _PATIENCE = 6  # restarts within which a residual must fall by half
+_DWARFING = 30.0  # times as large as all others
 _TIES = 256.0 * _EPSILON
 _ZERO = 64.0 * _EPSILON  # a value below this part of the norm is 0 to rounding
 _MOST_GROWTH = 1e6
@@ -64,7 +66,8 @@ class _Ritz:
 class ThickRestart:
     """Finds the `wanted` pairs of the operator behind `multiplier` in the memory of `run`.
 
-    `tol` is relative to each value, `draw` returns random vectors. With a `source` its pairs are verified and returned.
+    `tol` is relative to each value, `draw` returns random vectors. With a `source` its pairs are verified and returned,
+    with a `pencil`, whose operator has to do with solves, the residuals that are verified are those of its A and M.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class ThickRestart:
         draw: Callable[[], Any],
         bar: Any,
         source: Source | None = None,
+        pencil: Pencil | None = None,
         callback: Callable[[EigshState], object] | None = None,
     ) -> None:
         self._multiplier = multiplier
@@ -88,6 +92,7 @@ class ThickRestart:
         self._max_restarts = max_restarts
         self._draw = draw
         self._source = source
+        self._pencil = pencil
         self._ties = 0.0 if source is None else _TIES
         self._bar = bar
         self._callback = callback
@@ -177,6 +182,8 @@ class ThickRestart:
             self._round_steps += self._run.steps - before
             ritz = self._ritz()
             new = self._new(ritz)
+            if self._set_apart(ritz, new):
+                continue
             unknown = self._run.breakdown and not ritz.outside[new].all()  # of an invariant space, by the filter
             if unknown or self._settled(ritz, new):
                 if unknown:
@@ -197,6 +204,23 @@ class ThickRestart:
                     self._next_cycle(ritz, new)
             elif self._run.finished:
                 self._next_cycle(ritz, new)
+
+    def _set_apart(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
+        """Lock pairs that dwarf the others, whose values rounding would otherwise spoil: those nearest to a shift."""
+        if self._pencil is None or self._filter is not None or self._run.breakdown:
+            return False
+        sizes = np.abs(ritz.mu)
+        order = np.argsort(-sizes)
+        steps = np.flatnonzero(sizes[order[:-1]] > _DWARFING * sizes[order[1:]])
+        far = order[: steps[0] + 1] if steps.size else order[:0]
+        if not far.size or not self._room or not np.all(np.isin(far, new)):
+            return False
+        if np.any(ritz.estimates[far] > self._allowed(ritz.values[far])):
+            return False
+        rest = np.setdiff1d(np.arange(sizes.size), far)
+        self._norm = float(sizes[rest].max())
+        self._collapse(ritz, rest[self._wanted.order(ritz.values[rest])][: self._wanted.k], None, far)
+        return True
 
     def _settled(self, ritz: _Ritz, new: NDArray[np.intp]) -> bool:
         """Whether all that is wanted of the active pairs has converged, and is enough."""
@@ -287,7 +311,7 @@ class ThickRestart:
                 self._ends = min(low, earlier.min(initial=low)), max(high, earlier.max(initial=high))
                 if self._comparing and self._norm > 0:
                     self.asymmetry = run.max_projection / self._norm
-                    if self.asymmetry > max(100.0 * self._multiplier.precision, self._tol):
+                    if self.asymmetry > max(self._multiplier.most_asymmetry, self._tol):
                         raise ValueError(not_symmetric(self.asymmetry))
             return _Ritz(mu, mu, rotation, residuals, residuals, np.ones(theta.size, dtype=bool))
         values = self._filter.inverse(mu)
@@ -526,10 +550,22 @@ class ThickRestart:
         source = self._source or Source(self._multiplier, self._norm, np.asarray)
         values = self._values
         rows = range(self._earlier, self._locked.size)
+        if self._pencil is not None and self._source is None:
+            return self._judged_by(self._pencil, rows)
         residuals = np.array([source.multiplier.residual(self._run, i, float(values[i])) for i in rows])
         floor = noise(source.multiplier, self.asymmetry) * source.norm
         relative = self._tol * np.maximum(np.abs(values[self._earlier :]), _EPSILON ** (2 / 3) * source.norm)
         return residuals, residuals <= np.maximum(relative, floor)
+
+    def _judged_by(self, pencil: Pencil, rows: range) -> tuple[Float64, NDArray[np.bool_]]:
+        most = max(self._tol, noise(self._multiplier, 0.0))
+        residuals, good = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+        for at, row in enumerate(rows):
+            judged = pencil.residual(np.array(self._run.rows(row + 1)[row]), float(self._locked[row]))
+            if judged is not None:
+                residuals[at], size = judged
+                good[at] = residuals[at] <= most * size
+        return residuals, good
 
     def _polish(self, rows: NDArray[np.intp], levels: int) -> bool:
         """Damp what rounding in filters of a high degree left of far eigenvectors, by filters of lower degrees."""
