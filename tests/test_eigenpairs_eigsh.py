@@ -293,6 +293,15 @@ def test_without_vectors_the_values_come_in_scipys_order():
         np.testing.assert_allclose(w, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("form", ["dia", "coo", "lil", "csr", "csc", "bsr", "dok"])
+def test_every_sparse_form_of_a_pencil(form):
+    A, M = SHIFTED.asformat(form), METRIC.asformat(form)
+    expected = fl.eigsh(SHIFTED.toarray(), 4, M=METRIC.toarray(), sigma=2.25)[0]
+    np.testing.assert_allclose(fl.eigsh(A, 4, M=M, sigma=2.25)[0], expected, atol=1e-12)
+    expected = fl.eigsh(SHIFTED.toarray(), 4, M=METRIC.toarray())[0]
+    np.testing.assert_allclose(fl.eigsh(A, 4, M=M)[0], expected, atol=1e-12)
+
+
 def test_inverses_that_are_given_are_used():
     calls = []
 

@@ -50,6 +50,7 @@ def asymmetry_of(X: Any) -> float:
     """Return the largest entry of X - X^H relative to that of X; 0 where its entries cannot be read."""
     if not is_explicit(X):
         return 0.0
+    X = X.tocsr() if scipy.sparse.issparse(X) else X
     largest = float(abs(X).max())
     return float(abs(X - X.conj().T).max()) / largest if 0.0 < largest < np.inf else 0.0
 
@@ -59,7 +60,7 @@ def size_of(X: Any, multiply: Matvec | None, dim: int) -> float:
     if X is None or multiply is None:
         return 1.0
     if is_explicit(X):
-        return float(abs(X).sum(axis=1).max())
+        return float(abs(X.tocsr() if scipy.sparse.issparse(X) else X).sum(axis=1).max())
     b = np.random.default_rng(0).standard_normal(dim)
     return float(np.linalg.norm(multiply(b)) / np.linalg.norm(b))
 
