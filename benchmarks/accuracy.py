@@ -236,7 +236,7 @@ def draw(results):
         ax.grid(alpha=0.3)
     axes[0].axhline(MISSED, color="grey", lw=0.8, ls=":")
     axes[0].text(1, MISSED * 1.6, "missed above", fontsize=8, color="grey")
-    axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.08))
+    axes[-1].legend(frameon=False, loc="upper left")
     return figure
 
 
