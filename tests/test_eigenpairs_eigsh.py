@@ -275,6 +275,18 @@ def test_values_near_to_a_shift_do_not_spoil_the_others(form, distance):
     assert np.linalg.norm(A @ V - V * w, axis=0).max() < 5e-13
 
 
+def test_a_shift_at_a_multiple_value_is_left_to_lapack_or_told():
+    A, d = laplacian((30, 30))
+    sigma = np.sort(d)[200] + 1e-14  # a double one
+    w, _ = fl.eigsh(A.tocsc(), 6, sigma=sigma)
+    np.testing.assert_allclose(w, np.sort(d[np.argsort(np.abs(d - sigma))[:6]]), atol=1e-13)
+    d = np.r_[np.ones(50), np.linspace(2, 3, 350)]
+    A, sigma = matrix(d), 1 + 1e-14
+    np.testing.assert_allclose(fl.eigsh(A, 6, sigma=sigma)[0], 1.0, atol=1e-13)
+    with pytest.raises(ArpackNoConvergence, match="sigma is as good as an eigenvalue"):
+        fl.eigsh(A, 6, sigma=sigma, maxiter=100)
+
+
 def test_a_matrix_that_is_not_symmetric_is_told_with_a_shift_too():
     A = laplacian((20, 20))[0].tolil()
     A[0, 1] += 1e-6

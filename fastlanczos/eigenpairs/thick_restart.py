@@ -312,7 +312,7 @@ class ThickRestart:
                 if self._comparing and self._norm > 0:
                     self.asymmetry = run.max_projection / self._norm
                     if self.asymmetry > max(self._multiplier.most_asymmetry, self._tol):
-                        raise ValueError(not_symmetric(self.asymmetry))
+                        self._refuse()
             return _Ritz(mu, mu, rotation, residuals, residuals, np.ones(theta.size, dtype=bool))
         values = self._filter.inverse(mu)
         low, high = self._filter.interval
@@ -323,6 +323,17 @@ class ThickRestart:
         if theta.size:
             self._ends = (min(self._ends[0], float(values[0])), max(self._ends[1], float(values[-1])))
         return _Ritz(mu, values, rotation, residuals, estimates, outside)
+
+    def _refuse(self) -> None:
+        """Raise what is to be said of an operator that is not symmetric."""
+        if self._pencil is None:
+            raise ValueError(not_symmetric(self.asymmetry))
+        raise NotConverged(
+            f"products that solve with a matrix are {self.asymmetry:.1e} (relative to the norm) away from those of a "
+            "symmetric operator: sigma is as good as an eigenvalue (take one a little beside it), or A, M or the solver "
+            "that was given is not symmetric",
+            Eigenpairs(np.empty(0), self._run.rows(0)),
+        )
 
     def _allowed(self, values: Float64) -> Float64:
         """The residuals that count as converged: as ARPACK has them, and no smaller than rounding lets them be."""
