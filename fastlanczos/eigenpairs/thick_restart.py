@@ -330,8 +330,8 @@ class ThickRestart:
             raise ValueError(not_symmetric(self.asymmetry))
         raise NotConverged(
             f"products that solve with a matrix are {self.asymmetry:.1e} (relative to the norm) away from those of a "
-            "symmetric operator: sigma is as good as an eigenvalue (take one a little beside it), or A, M or the solver "
-            "that was given is not symmetric",
+            "symmetric operator: sigma is as good as an eigenvalue (take one a little beside it), or A, M or the solver"
+            " that was given is not symmetric",
             Eigenpairs(np.empty(0), self._run.rows(0)),
         )
 
