@@ -275,6 +275,21 @@ def test_values_near_to_a_shift_do_not_spoil_the_others(form, distance):
     assert np.linalg.norm(A @ V - V * w, axis=0).max() < 5e-13
 
 
+def test_a_slight_asymmetry_is_warned_of_with_a_shift_too():
+    A = laplacian((20, 20))[0].tolil()
+    A[0, 1] += 1e-9
+    with pytest.warns(fl.AsymmetryWarning):
+        w, _ = fl.eigsh(A.tocsc(), 3, sigma=0.1, tol=1e-6, ncv=20)
+    np.testing.assert_allclose(w, fl.eigsh(laplacian((20, 20))[0].tocsc(), 3, sigma=0.1)[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("v0", [np.zeros(40), np.full(40, np.nan), np.ones(7)])
+@pytest.mark.parametrize("ncv", [None, 20])
+def test_a_start_vector_is_looked_at_whoever_solves(v0, ncv):
+    with pytest.raises(ValueError, match="v0"):
+        fl.eigsh(SHIFTED, 3, v0=v0, ncv=ncv)
+
+
 def test_a_shift_at_a_multiple_value_is_left_to_lapack_or_told():
     A, d = laplacian((30, 30))
     sigma = np.sort(d)[200] + 1e-14  # a double one

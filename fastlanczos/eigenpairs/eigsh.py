@@ -146,6 +146,7 @@ def eigsh(
         raise ValueError(f"k = {k}: a {n} x {n} operator has no more than {n} eigenvalues")
     if ncv is not None and as_dimension(ncv, "ncv") <= k:
         raise ValueError(f"ncv must be greater than k: got ncv = {ncv}, k = {k}")
+    start = None if v0 is None else pencil.start_vector(v0)
     if tol < pencil.precision:
         tol = pencil.precision
     if pencil.asymmetry > max(100.0 * pencil.precision, tol):
@@ -165,7 +166,7 @@ def eigsh(
         search = _Search(pencil, wanted, rows, float(tol), most_restarts, rng, bar, callback)
         for limit in limits:
             try:
-                pairs = search.solve(v0, limit)
+                pairs = search.solve(start, limit)
                 break
             except (OutOfProducts, NotConverged) as error:
                 if limit is not None and not search.ended_by_callback:
@@ -183,7 +184,8 @@ def eigsh(
                     error.partial = search.state  # type: ignore[attr-defined]
                 raise
     inexact = _SOLVES if pencil.is_transformed else 0.0
-    warn_if_asymmetric(max(search.asymmetry, pencil.asymmetry), max(pencil.precision, inexact), stacklevel=2)
+    warn_if_asymmetric(search.asymmetry, max(pencil.precision, inexact), stacklevel=2)
+    warn_if_asymmetric(pencil.asymmetry, pencil.precision, stacklevel=2)
     values = pencil.values(pairs.values)
     return _result(pencil, wanted, values, pairs.vectors, return_eigenvectors)
 
@@ -295,7 +297,7 @@ class _Search:
             pencil=self._pencil if self._pencil.is_transformed else None,
             callback=callback,
         )
-        pairs = restart.solve(self._draw() if v0 is None else self._pencil.start_vector(v0))
+        pairs = restart.solve(self._draw() if v0 is None else v0)
         self._pencil.precision = max(self._pencil.precision, multiplier.precision)
         self.asymmetry = max(self.asymmetry, restart.asymmetry)
         return pairs
