@@ -329,7 +329,7 @@ def test_repr_says_what_it_is():
     assert "17 samples" in repr(H)
 
 
-def test_a_density_goes_through_the_data_once_a_step_for_all_probes():
+def test_a_density_goes_through_the_data_for_its_first_product_only():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3)).double()
 
@@ -346,7 +346,7 @@ def test_a_density_goes_through_the_data_once_a_step_for_all_probes():
     data = Data()
     H = flt.HessianOperator(model, torch.nn.functional.cross_entropy, data)
     together = fl.spectral_density(H, num_probes=6, num_steps=20, seed=0)
-    assert data.passes == 20
+    assert data.passes <= 4
     assert together.info["lockstep"] == 6
     alone = fl.spectral_density(lambda v: H @ v, H.shape[0], num_probes=6, num_steps=20, seed=0)
     np.testing.assert_allclose(together.nodes, alone.nodes, atol=1e-12 * np.abs(alone.nodes).max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -24,13 +25,8 @@ class ParameterSpace:
         self.shapes = {name: p.shape for name, p in parameters.items()}
         self.sizes = {name: p.numel() for name, p in parameters.items()}
         self.dim = sum(self.sizes.values())
-        devices = {p.device for p in parameters.values()}
-        if len(devices) > 1:
-            raise ValueError(
-                f"the parameters are on several devices ({', '.join(sorted(map(str, devices)))}); move the model to "
-                "one, or choose parameters of one with params="
-            )
-        self.device = devices.pop()
+        self.devices = list(dict.fromkeys(p.device for p in parameters.values()))
+        self.device = self.devices[0]  # where flat vectors are
         dtypes = [p.dtype for p in parameters.values()]
         self.dtype = max(set(dtypes), key=lambda dtype: torch.finfo(dtype).eps)
 
@@ -40,9 +36,16 @@ class ParameterSpace:
         return {name: named[name] for name in self.names}
 
     def split(self, flat: torch.Tensor) -> list[torch.Tensor]:
-        """Return the parts of a flat vector, shaped as the parameters."""
-        parts = flat.split(list(self.sizes.values()))
-        return [part.view(shape) for part, shape in zip(parts, self.shapes.values(), strict=True)]
+        """Return the parts of a flat vector, shaped as the parameters; of vectors (k, n), stacked in front."""
+        parts = flat.split(list(self.sizes.values()), dim=-1)
+        return [part.reshape(*flat.shape[:-1], *shape) for part, shape in zip(parts, self.shapes.values(), strict=True)]
+
+    def layers(self) -> dict[str, list[str]]:
+        """Return {layer: its parameters' names}, a layer being a module that has parameters of its own."""
+        layers: dict[str, list[str]] = {}
+        for name in self.names:
+            layers.setdefault(name.rpartition(".")[0], []).append(name)
+        return layers
 
     def unflatten(self, flat: torch.Tensor | Float64) -> dict[str, torch.Tensor]:
         """Return {name: tensor of the parameter's shape} for a flat vector of `dim` entries."""
@@ -66,16 +69,35 @@ def _select(model: torch.nn.Module, selection: ParameterSelection) -> list[str]:
             raise ValueError(f"params= selects no parameter; the model has {_listing(named)}")
     else:
         asked = [selection] if isinstance(selection, str) else list(selection)
-        unknown = [name for name in asked if name not in named]
-        if unknown:
-            raise ValueError(f"params= names {unknown}, which the model does not have; it has {_listing(named)}")
         if not asked:
             raise ValueError("params= is empty: name at least one parameter, or leave it out for all")
-        chosen = [name for name in named if name in set(asked)]
+        found = {pattern: _matching(model, pattern) for pattern in asked}
+        unknown = [pattern for pattern, names in found.items() if not names]
+        if unknown:
+            raise ValueError(
+                f"params= names {unknown}, which the model does not have (no parameter, layer or pattern of names); it "
+                f"has {_listing(named)}"
+            )
+        wanted = {name for names in found.values() for name in names}
+        chosen = [name for name in named if name in wanted]
     wrong = [name for name in chosen if not named[name].dtype.is_floating_point]
     if wrong:
         raise TypeError(f"the parameters {wrong} are not real floating-point numbers")
     return chosen
+
+
+def _matching(model: torch.nn.Module, pattern: str) -> list[str]:
+    """The parameters that a name ("2.weight"), a layer's name ("2") or a pattern ("*.bias") stands for.
+
+    A tied parameter goes by each of its names.
+    """
+    first = {id(p): name for name, p in model.named_parameters()}
+    names = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
+    return [
+        canonical
+        for name, canonical in names.items()
+        if name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)
+    ]
 
 
 def _listing(names: Iterable[str]) -> str:

@@ -1,0 +1,550 @@
+"""What all curvature operators share: the data, the schedule, and products as sums over the pieces of the data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from fastlanczos.errors import AsymmetryWarning
+from fastlanczos.operators import as_dimension
+from fastlanczos.torch.batches import Generators, batches_of, changes_from_pass_to_pass, merged, moved, num_samples
+from fastlanczos.torch.batches import split as cut
+from fastlanczos.torch.graphs import Graph, measured, on_disk
+from fastlanczos.torch.interception import BatchNormStatistics
+from fastlanczos.torch.losses import Loss
+from fastlanczos.torch.model_function import Evaluation, Forward, ModelFunction, Snapshot
+from fastlanczos.torch.parameters import ParameterSelection, ParameterSpace
+from fastlanczos.torch.schedule import GraphSize, Schedule, choose, memory_budget, pays_together
+
+__all__ = ["CurvatureOperator"]
+
+_TRIAL = 4  # vectors of a block that are tried together
+
+
+class CurvatureOperator:
+    """A symmetric matrix over a model's parameters, the mean over a data set; see `HessianOperator`."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss_fn: Callable[..., Any] | None,
+        data: Any,
+        *,
+        params: ParameterSelection = None,
+        forward: Forward | None = None,
+        reduction: str | None = None,
+        batch_statistics: str | None = None,
+        weight_decay: float | Mapping[str, float] = 0.0,
+        dtype: torch.dtype | None = None,
+        seed: int | None = None,
+        max_memory: int | None = None,
+        schedule: Schedule | None = None,
+        check: bool = True,
+        progress: bool = False,
+    ) -> None:
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper has no second derivative
+        if (
+            loss_fn is None
+            and forward is None
+            and isinstance(data, list)
+            and data
+            and isinstance(data[0], (tuple, list))
+        ):
+            raise TypeError(
+                "loss_fn must be callable as loss_fn(output, target), got None: only models that get dicts, or "
+                "forward=, can compute their own loss"
+            )
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"dtype must be a floating-point torch.dtype such as torch.float64, got {dtype!r}")
+        if schedule is not None and not isinstance(schedule, Schedule):
+            raise TypeError(
+                f"schedule must be a Schedule (another operator's H.schedule), got {type(schedule).__name__}"
+            )
+        self._options: dict[str, Any] = {
+            "forward": forward,
+            "reduction": reduction,
+            "batch_statistics": batch_statistics,
+            "weight_decay": weight_decay,
+            "dtype": dtype,
+            "seed": seed,
+            "max_memory": max_memory,
+            "check": check,
+            "progress": progress,
+        }
+        self._arguments = (model, loss_fn, data)
+        self._model, self._data, self._dtype = model, data, dtype
+        self._space = ParameterSpace(model, params)
+        self._decay = _decay(model, self._space, weight_decay)
+        statistics = BatchNormStatistics(batch_statistics)
+        self._function = ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed)
+        self._batches = batches_of(data)
+        self._max_memory = None if max_memory is None else as_dimension(max_memory, "max_memory")
+        self._schedule = schedule
+        self._given = schedule is not None
+        self._size: GraphSize | None = None  # measured, where the schedule is chosen here
+        self._progress = progress
+        self.check = check
+        self._snapshot: Snapshot | None = None
+        self._graphs: list[Graph] | None = None
+        self._totals: tuple[int, float] | None = None  # samples, denominator
+        self._seen: Any = None
+        if seed is None:
+            _refuse_dropout(model)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n), n the number of chosen parameters' entries."""
+        return (self._space.dim, self._space.dim)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of a product: that of the parameters (the coarsest, where they differ), or `dtype=`."""
+        return self._space.dtype if self._dtype is None else self._dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where flat vectors are: the first parameter's device."""
+        return self._space.device
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """How products are computed; None before the first one."""
+        return self._schedule
+
+    def __matmul__(self, v: Any) -> Any:
+        """Return A v for a flat vector (n,) or a block of columns (n, k): tensors give tensors, arrays give arrays.
+
+        The result has the dtype of `v` (float64 for a float64 vector, whatever the model's precision) and, for a
+        tensor, its device.
+        """
+        # A copy, since torch takes neither negative strides nor read-only memory.
+        vectors = torch.from_numpy(np.array(v, order="C")) if isinstance(v, np.ndarray) else v
+        if not isinstance(vectors, torch.Tensor):
+            raise TypeError(f"H multiplies a torch tensor or a NumPy array, got {type(v).__name__}")
+        if not vectors.dtype.is_floating_point:
+            raise TypeError(f"H multiplies real floating-point vectors, got dtype {vectors.dtype}")
+        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.shape[0]:
+            raise ValueError(
+                f"H has shape {self.shape} and multiplies ({self.shape[0]},) or ({self.shape[0]}, k), "
+                f"got {tuple(vectors.shape)}"
+            )
+        columns = vectors.detach().to(self.device).reshape(self.shape[0], -1)
+        product = self._products(columns.T.contiguous()).T.reshape(vectors.shape)
+        product = product.to(device=vectors.device, dtype=vectors.dtype)
+        return product if isinstance(v, torch.Tensor) else product.numpy()
+
+    def matvec(self, v: Any) -> Any:
+        """Return A v for a flat vector (n,), as `A @ v`."""
+        return self @ v
+
+    def matmat(self, block: Any) -> Any:
+        """Return A times a block of columns (n, k), as `A @ block`: what lets probes go in lockstep."""
+        return self @ block
+
+    def gradient(self) -> torch.Tensor:
+        """Return the gradient of the mean loss over all samples, flat (n,), float64; one pass over the data."""
+        total = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)
+
+        def visit(piece: Any) -> Evaluation:
+            evaluation = self._evaluate(piece)
+            _needs_parameters(evaluation)
+            gradients = torch.autograd.grad(evaluation.loss.total, evaluation.leaves, materialize_grads=True)
+            total.add_(self._flat(list(gradients), ()))
+            return evaluation
+
+        with self._computing():
+            _, denominator = self._pass(visit)
+            flat = torch.cat([p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()])
+        return total / denominator + self._decay * flat
+
+    def unflatten(self, v: Any) -> dict[str, torch.Tensor]:
+        """Return {name: tensor of the parameter's shape} for a flat vector, such as an eigenvector."""
+        return self._space.unflatten(v)
+
+    def block(self, params: ParameterSelection) -> CurvatureOperator:
+        """Return the diagonal block of some of the parameters, as an operator: `params` as in the constructor."""
+        asked = ParameterSpace(self._model, params).names
+        outside = [name for name in asked if name not in self._space.names]
+        if outside:
+            raise ValueError(f"{outside} are not among the operator's parameters")
+        model, loss_fn, data = self._arguments
+        return type(self)(model, loss_fn, data, params=asked, **self._options)
+
+    def blocks(self) -> dict[str, CurvatureOperator]:
+        """Return {layer: the diagonal block of its parameters}."""
+        return {layer: self.block(names) for layer, names in self._space.layers().items()}
+
+    def release(self) -> None:
+        """Let go of the graphs and copies that are kept for further products; the next one builds them again."""
+        self._graphs = self._snapshot = None
+
+    def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
+        """The graph of a piece's curvature, by differentiation of what was evaluated."""
+        raise NotImplementedError
+
+    def _forward_graph(self, piece: Any, evaluation: Evaluation) -> Graph:
+        """The same without second derivatives in reverse."""
+        raise NotImplementedError
+
+    def _products(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return A v for each row v of (k, n), in float64."""
+        total = torch.zeros(rows.shape, dtype=torch.float64, device=self.device)
+        with self._computing():
+            schedule = self._schedule or self._planned()
+            if self._graphs is None and schedule.graphs in ("kept", "on disk"):
+                self._keep(schedule)
+
+            def add(graph: Graph) -> None:
+                self._add_products(graph, rows, total)
+
+            if self._graphs is not None:
+                for graph in tqdm(self._graphs, desc="pieces", leave=False, disable=not self._progress):
+                    add(graph)
+                assert self._totals is not None
+                denominator = self._totals[1]
+            else:
+
+                def visit(piece: Any) -> Evaluation:
+                    evaluation = self._evaluate(piece)
+                    add(self._built(piece, evaluation))
+                    return evaluation
+
+                _, denominator = self._pass(visit)
+        return total / denominator + self._decay * rows.double()
+
+    def _add_products(self, graph: Graph, rows: torch.Tensor, total: torch.Tensor) -> None:
+        assert self._schedule is not None
+        leaves = self._space.tensors().values()
+        parts = [
+            part.to(leaf.device, self._dtype or leaf.dtype)
+            for part, leaf in zip(self._space.split(rows), leaves, strict=True)
+        ]
+        if len(rows) > 1 and self._schedule.together is None:
+            few = min(len(rows), _TRIAL if rows.shape[1] * len(rows) < 10**6 else 2)
+            pays = pays_together(
+                lambda: graph.product([p[0] for p in parts], several=False),
+                lambda: graph.product([p[:few] for p in parts], several=True),
+                few,
+            )
+            self._schedule = replace(self._schedule, together=max(len(rows), 10) if pays else 1)
+        together = self._schedule.together or 1
+        if len(rows) == 1 or together == 1:
+            for index, row in enumerate(total):
+                row += self._flat(graph.product([p[index] for p in parts], several=False), ())
+            return
+        for a in range(0, len(rows), together):
+            some = slice(a, a + together)
+            products = graph.product([p[some] for p in parts], several=True)
+            total[some] += self._flat(products, rows[some].shape[:1])
+
+    def _flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
+        return torch.cat([p.detach().to(self.device, torch.float64).reshape(*leading, -1) for p in parts], dim=-1)
+
+    def _computing(self) -> ExitStack:
+        """Gradients on, generators and everything else as they were afterwards, the snapshot that of the model now."""
+        stack = ExitStack()
+        seen = _identity(self._data)
+        if self._snapshot is None or seen != self._seen or not self._snapshot.holds(self._model):
+            self._graphs = None
+            if not self._given and self._snapshot is not None and not self._snapshot.same_modes(self._model):
+                self._schedule = None  # samples that did not depend on one another may do so now
+            self._snapshot = Snapshot(self._model, self._space, self._dtype)
+            self._generators = Generators(self._data, self._space.devices)
+            self._seen = seen
+            fresh = True
+        else:
+            fresh = False
+        stack.enter_context(self._generators.rewound())
+        stack.enter_context(torch.enable_grad())
+        if fresh and self._function.statistics.kind == "population":
+            self._find_population()
+        return stack
+
+    def _find_population(self) -> None:
+        snapshot = self._snapshot
+
+        def passes(visit: Callable[[Any], None]) -> None:
+            with self._generators.rewound():
+                for batch in self._batches():
+                    visit(moved(batch, self.device, self._dtype))
+
+        self._function.statistics.population(
+            passes,
+            lambda batch, i: self._function.reaches_next_batch_norm(snapshot, batch, i),  # type: ignore[arg-type]
+        )
+
+    def _evaluate(self, piece: Any, *, closed: bool = True) -> Evaluation:
+        assert self._snapshot is not None
+        return self._function.evaluate(self._snapshot, piece, closed=closed)
+
+    def _built(self, piece: Any, evaluation: Evaluation) -> Graph:
+        _needs_parameters(evaluation)
+        assert self._schedule is not None
+        if evaluation.interception.coupled and self._schedule.batch_size is not None:
+            raise ValueError(
+                f"the schedule puts batches together or cuts them to {self._schedule.batch_size} samples, but batch "
+                "norm makes the samples of a batch depend on one another: give a schedule with batch_size=None"
+            )
+        if self._schedule.graphs == "forward":
+            return self._forward_graph(piece, evaluation)
+        return self._graph(piece, evaluation)
+
+    def _keep(self, schedule: Schedule) -> None:
+        graphs: list[Graph] = []
+        known = self._known()
+
+        kept = 0.0
+
+        def visit(piece: Any) -> Evaluation:
+            nonlocal kept
+            with on_disk([*known, *_tensors(piece)]) if schedule.graphs == "on disk" else nullcontext():
+                evaluation = self._evaluate(piece)
+                graphs.append(self._built(piece, evaluation))
+            if self._size is not None and schedule.graphs == "kept":
+                kept += self._size.of(evaluation.loss.num_samples)
+                if kept > memory_budget(self._max_memory, self.device):
+                    raise _MoreThanExpected
+            return evaluation
+
+        try:
+            self._pass(visit)
+        except _MoreThanExpected:  # the number of samples was not known beforehand
+            self._schedule = replace(schedule, graphs="rebuilt", graph_bytes=0)
+            return
+        self._graphs = graphs
+
+    def _known(self) -> list[torch.Tensor]:
+        assert self._snapshot is not None
+        return [*self._snapshot.parameters.values(), *self._snapshot.buffers.values()]
+
+    def _pieces(self) -> Iterator[Any]:
+        size = None if self._schedule is None else self._schedule.batch_size
+        waiting: list[Any] = []
+        count = 0
+        for batch in self._batches():
+            batch = moved(batch, self.device, self._dtype)
+            if size is None:
+                yield batch
+                continue
+            samples = num_samples(batch)
+            if waiting and (count + samples > size or merged([waiting[0], batch]) is None):
+                yield merged(waiting)
+                waiting, count = [], 0
+            if samples > size:
+                yield from cut(batch, samples, size)
+            else:
+                waiting.append(batch)
+                count += samples
+        if waiting:
+            yield merged(waiting)
+
+    def _pass(self, visit: Callable[[Any], Evaluation]) -> tuple[int, float]:
+        """Visit each piece; return the number of samples and what the sum over them is divided by."""
+        samples, denominator, ratios, pieces = 0, 0.0, None, 0
+        with self._generators.rewound():
+            for piece in tqdm(self._pieces(), desc="pieces", leave=False, disable=not self._progress):
+                loss = visit(piece).loss
+                samples += loss.num_samples
+                denominator += loss.denominator
+                pieces += 1
+                if ratios is not None and (
+                    len(ratios) != len(loss.ratios) or not np.allclose(ratios, loss.ratios, rtol=1e-6)
+                ):
+                    raise ValueError(
+                        "loss_fn is composed of means that are weighted, ignore targets, or are over varying numbers "
+                        "of terms, so that the batches' losses cannot be put together as the whole data set's: return "
+                        'one of torch\'s loss functions as it is, or one value per sample with reduction="none"'
+                    )
+                ratios = loss.ratios
+        if samples == 0:
+            raise ValueError("data has no samples")
+        if denominator == 0:
+            raise ValueError("every target is ignored, or has weight zero: the mean loss is not defined")
+        if self._totals is not None and self._totals[0] != samples:
+            raise RuntimeError(
+                f"data had {self._totals[0]} samples in an earlier pass and {samples} in this one: every pass must "
+                "go through the same data set"
+            )
+        self._totals = samples, denominator
+        return samples, denominator
+
+    def _planned(self) -> Schedule:
+        """Choose the schedule by a look at the first batch."""
+        with self._generators.rewound():
+            first = next(iter(self._batches()), None)
+        if first is None:
+            raise ValueError("data has no samples")
+        if self.check:
+            with self._generators.rewound():
+                changes = changes_from_pass_to_pass(self._data, first, self._batches)
+            if changes:
+                warnings.warn(
+                    f"{changes}: the matrix belongs to one draw of the data, and products that draw again belong to "
+                    "others. Likely causes: a shuffling loader, augmentation. Give fixed samples (a list of batches, "
+                    "no random transforms), or check=False if one draw is what you want",
+                    AsymmetryWarning,
+                    stacklevel=5,
+                )
+        batch = moved(first, self.device, self._dtype)
+        self._schedule = Schedule()
+        try:
+            self._schedule = self._fitting(batch)
+        except (RuntimeError, NotImplementedError) as error:
+            self._schedule = None
+            if not _no_second_derivative(error):
+                raise
+            self._schedule = Schedule("forward")
+        except BaseException:
+            self._schedule = None
+            raise
+        return self._schedule
+
+    def _fitting(self, batch: Any) -> Schedule:
+        size, coupled, samples = self._measure(batch)
+
+        def separable() -> bool:
+            if coupled or self._function.draws or samples < 2 or num_samples(batch) != samples:
+                return False
+            with torch.no_grad():
+                whole = self._evaluate(batch).loss
+                parts = [self._evaluate(piece).loss for piece in cut(batch, samples, -(-samples // 2))]
+            sums = sum(float(p.total) for p in parts), sum(p.denominator for p in parts)
+            scale = sum(abs(float(p.total)) for p in parts)
+            tolerance = 1e3 * torch.finfo(whole.total.dtype).eps
+            return bool(
+                abs(sums[0] - float(whole.total)) <= tolerance * scale
+                and abs(sums[1] - whole.denominator) <= 1e-6 * abs(whole.denominator)
+            )
+
+        total = _total_samples(self._data)
+        self._size = size
+        return choose(size, samples, total, separable, self._max_memory, self.device)
+
+    def _measure(self, batch: Any) -> tuple[GraphSize, bool, int]:
+        """Build graphs of parts of a batch; return their size, whether samples are coupled, and the samples."""
+        count = _samples_or_none(batch)
+        tried = []
+        sizes = [count] if count is None or count < 32 else [count // 16, count // 8]
+        for size in sizes:
+            piece = batch if size == count else cut(batch, count, size)[0]  # type: ignore[arg-type]
+            with measured([*self._known(), *_tensors(batch)]) as nbytes:
+                evaluation = self._evaluate(piece)
+                graph = self._built(piece, evaluation)
+                tried.append((evaluation.loss.num_samples, nbytes()))
+                coupled = evaluation.interception.coupled
+                graph.check()
+                graph.product([torch.zeros_like(leaf) for leaf in evaluation.leaves], several=False)
+                del evaluation, graph
+        samples = tried[-1][0] if count is None or len(tried) == 1 else count
+        if len(tried) == 2 and tried[1][0] > tried[0][0]:
+            per_sample = max(0.0, (tried[1][1] - tried[0][1]) / (tried[1][0] - tried[0][0]))
+            fixed = max(0.0, tried[0][1] - per_sample * tried[0][0])
+        else:
+            per_sample, fixed = tried[-1][1] / max(1, tried[-1][0]), 0.0
+        return GraphSize(fixed, per_sample), coupled, samples
+
+    def __repr__(self) -> str:
+        samples = "" if self._totals is None else f", {self._totals[0]} samples"
+        how = "" if self._schedule is None else f", {self._schedule}"
+        return (
+            f"{type(self).__name__}({type(self._model).__name__}, n={self.shape[0]} in {len(self._space.names)} "
+            f"parameters{samples}, {self.dtype}, {self.device}{how})"
+        )
+
+
+class _MoreThanExpected(Exception):
+    """The graphs of the batches so far need more than the memory there is."""
+
+
+def _needs_parameters(evaluation: Evaluation) -> None:
+    if not evaluation.loss.total.requires_grad:
+        raise ValueError("the loss does not depend on the chosen parameters: nothing to differentiate")
+
+
+def _no_second_derivative(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, NotImplementedError) or any(
+        part in text for part in ("once_differentiable", "is not implemented", "not differentiable twice")
+    )
+
+
+def _tensors(batch: Any) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, (tuple, list)) else [batch]
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (Mapping, tuple, list)):
+            found += _tensors(value)
+    return found
+
+
+def _samples_or_none(batch: Any) -> int | None:
+    try:
+        return num_samples(batch)
+    except TypeError:
+        return None
+
+
+def _total_samples(data: Any) -> int | None:
+    if isinstance(data, (list, tuple)) and not isinstance(data[0], torch.Tensor):
+        counts = [_samples_or_none(batch) for batch in data]
+        return None if any(c is None for c in counts) else sum(counts)  # type: ignore[arg-type]
+    try:
+        return len(data.dataset)
+    except (AttributeError, TypeError):
+        return None
+
+
+def _identity(data: Any) -> Any:
+    """What shows that a list of batches is no longer the same."""
+    if isinstance(data, (list, tuple)):
+        return [(id(batch), [(id(t), t._version) for t in _tensors(batch)]) for batch in data]
+    try:
+        return len(data)
+    except TypeError:
+        return None
+
+
+def _decay(model: torch.nn.Module, space: ParameterSpace, given: float | Mapping[str, float]) -> Any:
+    if not isinstance(given, Mapping):
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not given >= 0:
+            raise ValueError(f"weight_decay must be a number of at least 0, or {{name: number}}, got {given!r}")
+        return float(given)
+    values = dict.fromkeys(space.names, 0.0)
+    for pattern, number in given.items():
+        for name in ParameterSpace(model, pattern).names:
+            if name in values:
+                values[name] = float(number)
+    return torch.cat([torch.full((space.sizes[name],), values[name], dtype=torch.float64) for name in space.names]).to(
+        space.device
+    )
+
+
+def _refuse_dropout(model: torch.nn.Module) -> None:
+    active = [
+        name or type(module).__name__
+        for name, module in model.named_modules()
+        if module.training and _dropout_probability(module) > 0
+    ]
+    if active:
+        raise ValueError(
+            f"dropout is on ({', '.join(active[:4])}): each product would belong to another matrix. Call model.eval(), "
+            "or pass seed= to keep the same masks in every product"
+        )
+
+
+def _dropout_probability(module: torch.nn.Module) -> float:
+    # Dropout layers call it p; attention and recurrent layers call it dropout.
+    name = "p" if isinstance(module, torch.nn.modules.dropout._DropoutNd) else "dropout"
+    value = getattr(module, name, 0.0)
+    return float(value) if isinstance(value, (int, float)) else 0.0

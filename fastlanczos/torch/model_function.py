@@ -1,0 +1,167 @@
+"""A model and its loss as a function of parameters, which leaves the model alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fastlanczos.torch.interception import BatchNormStatistics, Interception, LayerReached
+from fastlanczos.torch.losses import BatchLoss, Loss
+from fastlanczos.torch.parameters import ParameterSpace
+
+__all__ = ["Evaluation", "Forward", "ModelFunction", "Snapshot"]
+
+Forward = Callable[[Any, Any], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss of a batch and how it came about."""
+
+    loss: BatchLoss
+    leaves: list[torch.Tensor]
+    interception: Interception
+
+
+class Snapshot:
+    """A model's parameters, buffers and modes as they were: copies, so that graphs outlive a step of training."""
+
+    def __init__(self, model: torch.nn.Module, space: ParameterSpace, dtype: torch.dtype | None) -> None:
+        def copied(t: torch.Tensor) -> torch.Tensor:
+            return t.detach().clone() if dtype is None or not t.is_floating_point() else t.detach().to(dtype, copy=True)
+
+        self._modes = [m.training for m in model.modules()]
+        self.parameters = {name: copied(p) for name, p in model.named_parameters()}
+        self.buffers = {name: copied(b) for name, b in model.named_buffers()}
+        self._originals, self._original_buffers = dict(self.parameters), self.buffers
+        if dtype is not None:
+            self._originals = {name: p.detach().clone() for name, p in model.named_parameters()}
+            self._original_buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
+        self.leaves = [self.parameters[name].requires_grad_() for name in space.names]
+
+    def same_modes(self, model: torch.nn.Module) -> bool:
+        """Whether each module is in the mode (train or eval) that it was in."""
+        return self._modes == [m.training for m in model.modules()]
+
+    def holds(self, model: torch.nn.Module) -> bool:
+        """Whether the model is as it was."""
+        return (
+            self.same_modes(model)
+            and _equal(self._originals, dict(model.named_parameters()))
+            and _equal(self._original_buffers, dict(model.named_buffers()))
+        )
+
+
+class ModelFunction:
+    """`evaluate(snapshot, batch)` is the batch's loss as a function of the snapshot's leaves."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        forward: Forward | None,
+        statistics: BatchNormStatistics,
+        seed: int | None,
+    ) -> None:
+        self.model = model
+        self.statistics = statistics
+        self.draws = False  # whether a forward pass took random numbers
+        self._loss = loss
+        self._forward = forward or _call
+        self._seed = seed
+        self._whole = _Whole(model, self._run)
+
+    def evaluate(
+        self, snapshot: Snapshot, batch: Any, *, closed: bool, leaves: tuple[torch.Tensor, ...] | None = None
+    ) -> Evaluation:
+        """Return the loss of a batch; with `leaves` at other values of the chosen parameters."""
+        chosen = snapshot.leaves if leaves is None else list(leaves)
+        interception = Interception(self.statistics, closed=closed)
+        loss = self._call(snapshot, chosen, batch, interception)
+        return Evaluation(loss, chosen, interception)
+
+    def reaches_next_batch_norm(self, snapshot: Snapshot, batch: Any, interception: Interception) -> bool:
+        """Go forward to the batch norm whose moments `interception` collects; return whether there is one."""
+        try:
+            with torch.no_grad():
+                self._call(snapshot, snapshot.leaves, batch, interception)
+        except LayerReached:
+            return True
+        return False
+
+    def _call(
+        self, snapshot: Snapshot, leaves: list[torch.Tensor], batch: Any, interception: Interception
+    ) -> BatchLoss:
+        of = {id(a): b for a, b in zip(snapshot.leaves, leaves, strict=True)}
+        state = {f"model.{name}": of.get(id(p), p) for name, p in snapshot.parameters.items()}
+        state |= {f"model.{name}": b.clone() for name, b in snapshot.buffers.items()}
+        if self._seed is not None:
+            torch.manual_seed(self._seed)
+        before = torch.get_rng_state()
+        with ExitStack() as stack:
+            # Fused attention and cuDNN's recurrent layers have no second derivative; the plain ones do.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if any(isinstance(m, torch.nn.RNNBase) for m in self.model.modules()):
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(interception)
+            loss: BatchLoss = torch.func.functional_call(self._whole, state, (batch, interception))
+        self.draws = self.draws or not torch.equal(before, torch.get_rng_state())
+        if self.draws and self._seed is None:
+            raise ValueError(
+                "the model draws random numbers as it computes (dropout, noise): each product would belong to another "
+                "matrix. Call model.eval(), or pass seed= to draw the same ones in every product"
+            )
+        return loss
+
+    def _run(self, model: torch.nn.Module, batch: Any, interception: Interception) -> BatchLoss:
+        output, target = self._forward(model, batch)
+        return self._loss(output, target, batch, interception.losses)
+
+
+class _Whole(torch.nn.Module):  # type: ignore[misc]
+    """Model, forward and loss as one module, in all of which the parameters are replaced."""
+
+    def __init__(self, model: torch.nn.Module, run: Callable[..., BatchLoss]) -> None:
+        super().__init__()
+        self.model = model
+        self._run = run
+
+    def forward(self, batch: Any, interception: Interception) -> BatchLoss:
+        """Return the loss of the batch."""
+        return self._run(self.model, batch, interception)
+
+
+_TARGETS = ("labels", "label", "targets", "target")
+
+
+def _call(model: torch.nn.Module, batch: Any) -> tuple[Any, Any]:
+    if isinstance(batch, Mapping):
+        key = next((k for k in _TARGETS if k in batch), None)
+        accepted = inspect.signature(model.forward).parameters
+        variable = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+        inputs = {k: v for k, v in batch.items() if k != key or k in accepted or variable}
+        return model(**inputs), None if key is None else batch[key]
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(
+            f"a batch must be (input, target), got {type(batch).__name__}"
+            + (f" of length {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+            + ": give forward=, a function (model, batch) -> (output, target), for batches of another form (dicts "
+            "become the model's keyword arguments)"
+        )
+    return model(batch[0]), batch[1]
+
+
+def _equal(before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> bool:
+    return before.keys() == now.keys() and all(
+        t.shape == now[name].shape
+        and t.dtype == now[name].dtype
+        and t.device == now[name].device
+        and torch.equal(t, now[name])
+        for name, t in before.items()
+    )
