@@ -163,10 +163,11 @@ def num_samples(*parts: Any) -> int:
 
 def split(batch: Any, count: int, size: int) -> list[Any]:
     """Return the batch of `count` samples in pieces of at most `size`: each tensor of that many rows is cut."""
-    return [
-        _mapped(lambda t, a=a: t[a : a + size] if t.ndim and t.shape[0] == count else t, batch)
-        for a in range(0, count, size)
-    ]
+
+    def part(start: int) -> Any:
+        return _mapped(lambda t: t[start : start + size] if t.ndim and t.shape[0] == count else t, batch)
+
+    return [part(start) for start in range(0, count, size)]
 
 
 def merged(batches: list[Any]) -> Any:

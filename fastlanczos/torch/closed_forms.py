@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["Vectors", "batch_norm", "cross_entropy", "linear"]
 
-Grad = torch.Tensor | None
+Grad = Any  # a tensor, or None where none is needed
 _aten = torch.ops.aten
 
 

@@ -57,13 +57,14 @@ class GGNOperator(CurvatureOperator):
         def inner(pushed: tuple[torch.Tensor, ...]) -> Sequence[torch.Tensor]:
             if not curved:
                 return [torch.zeros_like(u) for u in pushed]
-            return torch.autograd.grad(
+            products: tuple[torch.Tensor, ...] = torch.autograd.grad(
                 [gradients[i] for i in curved],
                 outputs,
                 [pushed[i] for i in curved],
                 retain_graph=True,
                 materialize_grads=True,
             )
+            return products
 
         return JacobianGraph(evaluation, outputs, inner)
 

@@ -142,9 +142,10 @@ def _gradients(
 ) -> tuple[torch.Tensor, ...]:
     if cotangents is not None:
         cotangents = [c.to(z.dtype) for c, z in zip(cotangents, of, strict=True)]
-    return torch.autograd.grad(
+    gradients: tuple[torch.Tensor, ...] = torch.autograd.grad(
         of, to, grad_outputs=cotangents, create_graph=create_graph, retain_graph=True, materialize_grads=True
     )
+    return gradients
 
 
 def _each(

@@ -96,7 +96,7 @@ class LayerReached(BaseException):
     """Ends a forward pass that has come to the batch norm whose statistics are looked for."""
 
 
-class Interception(TorchFunctionMode):  # type: ignore[misc]
+class Interception(TorchFunctionMode):
     """Stands between a model and torch during one evaluation.
 
     Afterwards `losses` lists the calls of loss functions, `coupled` says that a batch norm made the samples of a batch

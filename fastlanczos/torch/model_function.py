@@ -124,7 +124,7 @@ class ModelFunction:
         return self._loss(output, target, batch, interception.losses)
 
 
-class _Whole(torch.nn.Module):  # type: ignore[misc]
+class _Whole(torch.nn.Module):
     """Model, forward and loss as one module, in all of which the parameters are replaced."""
 
     def __init__(self, model: torch.nn.Module, run: Callable[..., BatchLoss]) -> None:

@@ -113,7 +113,10 @@ def memory_budget(max_memory: int | None, device: torch.device) -> int:
 def pays_together(one_by_one: Callable[[], object], together: Callable[[], object], vectors: int) -> bool:
     """Whether several vectors cost less together than one by one, by a short trial."""
     single = _seconds(one_by_one)
-    both = _seconds(together)
+    try:
+        both = _seconds(together)
+    except (RuntimeError, NotImplementedError):  # an operation that torch.vmap cannot do; the repr says what came of it
+        return False
     if single < 0.1:  # cheap enough to look again, now that memory and kernels are warm
         single, both = min(single, *(_seconds(one_by_one) for _ in range(2))), _seconds(together)
         both = min(both, *(_seconds(together) for _ in range(2)))
