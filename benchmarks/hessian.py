@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from report import parse, table, write
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import fastlanczos as fl
 import fastlanczos.torch as flt
@@ -132,14 +133,17 @@ def densities(model, data, steps, probes, repeats):
             except ImportError:
                 continue
             start = time.perf_counter()
-            if name == "curvlinops":
-                try:
-                    curvlinops(tool, model, data, steps, probes, density.extremes)
-                except RuntimeError as error:  # it cannot do batch norm in training mode
-                    print(f"curvlinops: {str(error)[:100]} ...")
-                    continue
-            else:
-                top[name] = float(eigenthings(tool, model, data, steps, probes).raw_eigenvalues.nan_to_num(-1e9).max())
+            # The peers have to be told that fused attention has no second derivative.
+            with sdpa_kernel(SDPBackend.MATH):
+                if name == "curvlinops":
+                    try:
+                        curvlinops(tool, model, data, steps, probes, density.extremes)
+                    except RuntimeError as error:  # it cannot do batch norm in training mode
+                        print(f"curvlinops: {str(error)[:100]} ...", flush=True)
+                        continue
+                else:
+                    found = eigenthings(tool, model, data, steps, probes)
+                    top[name] = float(found.raw_eigenvalues.nan_to_num(-1e9).max())
             times.setdefault(name, []).append(time.perf_counter() - start)
     return {name: statistics.median(t) for name, t in times.items()}, top
 

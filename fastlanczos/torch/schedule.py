@@ -93,7 +93,8 @@ def choose(
     if all_bytes + working <= budget:
         pieces = None
         if batches > 1 and size.of(batch) < _SMALL_GRAPH and separable():
-            pieces = int(max(batch, min(_MERGED_GRAPH, budget / (2 + _WORKING)) // max(1.0, size.per_sample)))
+            most = min(_MERGED_GRAPH, budget / (2 + _WORKING)) // max(1.0, size.per_sample)
+            pieces = int(min(max(batch, most), total or most))
         return Schedule("kept", pieces, graph_bytes=int(all_bytes))
     if size.of(batch) + working <= budget:
         return Schedule("rebuilt", graph_bytes=int(all_bytes))
