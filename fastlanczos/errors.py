@@ -63,7 +63,8 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
         f"the operator does not act like one symmetric matrix: its products are {asymmetry:.1e} (relative to its "
         f"norm) away from symmetry, where their precision explains {precision:.0e}. Likely causes: a matrix "
         "that is not symmetric; a matvec with a bug; arithmetic of less precision inside; a product that changes from "
-        "call to call (dropout, batch-norm statistics that move, shuffled or augmented data, unseeded noise). "
+        "call to call (dropout, batch-norm statistics that move, a shuffling loader, augmentation, unseeded "
+        "noise, nondeterministic kernels). "
         "Ritz values are uncertain by about that much.",
         AsymmetryWarning,
         stacklevel=stacklevel + 1,

@@ -41,22 +41,24 @@ CASES = {
         [randn(2, 5, 4), randn(3, 4)],
     ),
     "batch norm": (
-        lambda _: lambda x, w, b: closed_forms.batch_norm(x, w, b, None, None, 1e-5),
+        lambda vectors: lambda x, w, b: closed_forms.batch_norm(x, w, b, None, None, 1e-5, vectors),
         lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
         [randn(6, 3, 4, 2), randn(3), randn(3)],
     ),
     "batch norm of vectors": (
-        lambda _: lambda x, w, b: closed_forms.batch_norm(x, w, b, None, None, 1e-2),
+        lambda vectors: lambda x, w, b: closed_forms.batch_norm(x, w, b, None, None, 1e-2, vectors),
         lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, eps=1e-2),
         [randn(6, 3), randn(3), randn(3)],
     ),
     "batch norm without parameters": (
-        lambda _: lambda x: closed_forms.batch_norm(x, None, None, None, None, 1e-5),
+        lambda vectors: lambda x: closed_forms.batch_norm(x, None, None, None, None, 1e-5, vectors),
         lambda x: F.batch_norm(x, None, None, training=True),
         [randn(6, 3, 5)],
     ),
     "batch norm by given statistics": (
-        lambda _: lambda x, w, b: closed_forms.batch_norm(x, w, b, randn(3), randn(3, seed=1) ** 2, 1e-5),
+        lambda vectors: (
+            lambda x, w, b: closed_forms.batch_norm(x, w, b, randn(3), randn(3, seed=1) ** 2, 1e-5, vectors)
+        ),
         lambda x, w, b: F.batch_norm(x, randn(3), randn(3, seed=1) ** 2, w, b),
         [randn(6, 3, 4), randn(3), randn(3)],
     ),

@@ -140,25 +140,18 @@ def test_data_of_unknown_length_that_need_more_memory_than_the_first_batch_shows
     assert H.schedule.graphs == "rebuilt"
 
 
-def test_an_operation_without_a_second_derivative_goes_forward_over_reverse():
+@pytest.mark.parametrize("operator", [flt.HessianOperator, flt.GGNOperator])
+def test_an_operation_without_a_second_derivative_is_told_where_torch_would_give_zeros(operator):
     class Cube(torch.autograd.Function):
         @staticmethod
-        def forward(x):
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
             return x**3
-
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            ctx.save_for_backward(*inputs)
-            ctx.save_for_forward(*inputs)
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx, grad):
             return 3 * ctx.saved_tensors[0] ** 2 * grad
-
-        @staticmethod
-        def jvp(ctx, tangent):
-            return 3 * ctx.saved_tensors[0] ** 2 * tangent
 
     class Model(nn.Module):
         def __init__(self):
@@ -168,14 +161,23 @@ def test_an_operation_without_a_second_derivative_goes_forward_over_reverse():
         def forward(self, x):
             return Cube.apply(self.net(x))
 
-    model = Model()
-    H = flt.HessianOperator(model, F.cross_entropy, batches())
-    product = dense(H)
-    assert (H.schedule.graphs, H.schedule.together) == ("forward", 1)
-    plain = flt.HessianOperator(mlp(), lambda z, y: F.cross_entropy(z**3, y), batches())
-    assert_same(product, dense(plain))
-    with pytest.raises(NotImplementedError, match="second derivative in reverse"):
-        flt.GGNOperator(model, F.cross_entropy, batches()) @ torch.ones(53, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"has no second derivative.*once_differentiable"):
+        operator(Model(), F.cross_entropy, batches()) @ torch.ones(53, dtype=torch.float64)
+
+
+def test_what_torch_has_no_second_derivative_of_in_reverse_goes_forward(monkeypatch):
+    def failing(self, piece, evaluation):
+        raise RuntimeError("derivative for aten::something_backward is not implemented")
+
+    monkeypatch.setattr(flt.HessianOperator, "_graph", failing)
+    H = flt.HessianOperator(mlp(), F.cross_entropy, batches())
+    assert_same(dense(H), cases.dense_hessian_of_all(mlp(), F.cross_entropy, batches()))
+    assert H.schedule.graphs == "forward"
+
+
+def test_forward_over_reverse_through_batch_norm_in_training():
+    H = flt.HessianOperator(convolutional(), F.cross_entropy, images(), schedule=Schedule("forward", together=1))
+    assert_same(dense(H), cases.dense_hessian_of_all(convolutional(), F.cross_entropy, images()))
 
 
 def test_population_statistics_are_exact_through_several_layers():

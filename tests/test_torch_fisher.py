@@ -90,7 +90,9 @@ def test_the_empirical_one_is_the_mean_of_outer_products(name):
     assert_same(dense(flt.FisherOperator(make(), loss_fn, data())), exact)
 
 
-@pytest.mark.parametrize("name", ["MLP, ragged last batch", "MLP, weighted", "MLP, regression", "transformer, tokens ignored"])
+@pytest.mark.parametrize(
+    "name", ["MLP, ragged last batch", "MLP, weighted", "MLP, regression", "transformer, tokens ignored"]
+)
 def test_the_exact_one_is_the_gauss_newton_matrix(name):
     make, loss_fn, data, options = cases.CASES[name]
     A = flt.FisherOperator(make(), loss_fn, data(), kind="exact", **options)

@@ -59,15 +59,24 @@ def test_several_outputs():
     assert torch.abs(product - exact).max() <= 1e-12 * torch.linalg.matrix_norm(exact, 2)
 
 
-def test_an_output_without_tensors_is_told():
+def test_an_output_whose_tensors_cannot_be_found_is_told():
+    class Hidden:
+        def __init__(self, z):
+            self.z = z
+
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
             self.net = mlp()
 
         def forward(self, x):
-            return [self.net(x).sum().item(), self.net(x).detach()]
+            return Hidden(self.net(x))
 
-    G = flt.GGNOperator(Odd(), lambda z, y: z[1].sum() + 0 * z[1].requires_grad_().sum(), batches())
-    with pytest.raises((TypeError, ValueError), match="depends? on the chosen parameters"):
-        G @ torch.ones(53)
+    def loss_fn(output, y):
+        return F.cross_entropy(output.z, y)
+
+    v = torch.ones(53, dtype=torch.float64)
+    with pytest.raises(TypeError, match=r"output \(Hidden\) has no tensor that depends on the chosen parameters"):
+        flt.GGNOperator(Odd(), loss_fn, batches()) @ v
+    plain = flt.HessianOperator(mlp(), F.cross_entropy, batches())
+    assert torch.abs(flt.HessianOperator(Odd(), loss_fn, batches()) @ v - plain @ v).max() < 1e-14

@@ -40,7 +40,13 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, vec
 
 
 def batch_norm(
-    x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, mean: Grad, var: Grad, eps: float
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    mean: torch.Tensor | None,
+    var: torch.Tensor | None,
+    eps: float,
+    vectors: Vectors,
 ) -> torch.Tensor:
     """Return x (samples, channels, ...) normalized for each channel, by the batch's own statistics or by those given.
 
@@ -49,7 +55,7 @@ def batch_norm(
     if mean is None or var is None:
         scale = x.new_ones(x.shape[1]) if weight is None else weight
         shift = x.new_zeros(x.shape[1]) if bias is None else bias
-        y: torch.Tensor = _BatchNorm.apply(x, scale, shift, eps)
+        y: torch.Tensor = _BatchNorm.apply(x, scale, shift, eps, vectors)
         return y
     channels = (1, -1) + (1,) * (x.ndim - 2)
     factor = torch.rsqrt(var + eps)
@@ -130,24 +136,28 @@ class _BatchNorm(Function):
     """y = gamma z + beta with z = r (x - mean), r = 1 / sqrt(variance + eps), for each channel."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, eps: float) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, gamma: Any, beta: Any, eps: float, vectors: Vectors) -> torch.Tensor:
         y, mean, r = _aten.native_batch_norm(x, gamma, beta, None, None, True, 0.0, eps)
         ctx.save_for_backward(x, gamma, mean, r)
+        ctx.vectors = vectors
         return y  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Grad, ...]:
         saved = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (*_BatchNormGradient.apply(grad, *saved), None)
-        return (*_normalization_gradient(grad, *saved), None)
+            return (*_BatchNormGradient.apply(grad, *saved, ctx.vectors), None, None)
+        return (*_normalization_gradient(grad, *saved), None, None)
 
 
 class _BatchNormGradient(Function):
     """grad_x = gamma r (g - mean(g) - z mean(g z)), grad_gamma = sum(g z), grad_beta = sum(g), with g = grad."""
 
     @staticmethod
-    def forward(ctx: Any, grad: torch.Tensor, x: Any, gamma: Any, mean: Any, r: Any) -> tuple[torch.Tensor, ...]:
+    def forward(
+        ctx: Any, grad: torch.Tensor, x: Any, gamma: Any, mean: Any, r: Any, vectors: Vectors
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.vectors = vectors
         grads = _normalization_gradient(grad, x, gamma, mean, r)
         ctx.save_for_backward(grad, x, gamma, mean, r, grads[1], grads[2])
         ctx.set_materialize_grads(False)
@@ -161,11 +171,14 @@ class _BatchNormGradient(Function):
         size = x.numel() // x.shape[1]
         shape = (1, -1) + (1,) * (x.ndim - 2)
 
+        # In place, which saves memory that would have to be new; torch.vmap has no rule for that.
+        added = torch.addcmul if ctx.vectors.several else torch.Tensor.addcmul_
+
         def combined(*terms: tuple[torch.Tensor, torch.Tensor], constant: torch.Tensor) -> torch.Tensor:
             (factor, values), *rest = terms
             total = torch.addcmul(constant.view(shape), factor.view(shape), values)
             for factor, values in rest:
-                total = torch.addcmul(total, factor.view(shape), values)
+                total = added(total, factor.view(shape), values)
             return total
 
         zero = torch.zeros_like(mean)
@@ -177,7 +190,8 @@ class _BatchNormGradient(Function):
             c_u, c_g, mean_dz, mean_dz_z, to_gamma, dr = zero, a, a * sum_g / size, a * sum_gz / size, zero, zero
         else:
             projected, sum_uz, sum_u = _normalization_gradient(u_x, x, gamma, mean, r)
-            to_grad = torch.addcmul(projected, (a * r).view(shape), x) + (b - a * r * mean).view(shape)
+            to_grad = added(projected, (a * r).view(shape), x)
+            to_grad = to_grad + (b - a * r * mean).view(shape)
             sum_ug = (u_x * grad).sum(others)
             # s = <u_x, grad_x> / (gamma r) depends on gamma, on r, and through mean(g z) and z on x.
             s = sum_ug - sum_u * sum_g / size - sum_uz * sum_gz / size
@@ -186,13 +200,13 @@ class _BatchNormGradient(Function):
             mean_dz = (c_u * sum_u + c_g * sum_g) / size
             mean_dz_z = (c_u * sum_uz + c_g * sum_gz) / size
         if not ctx.needs_input_grad[1]:
-            return to_grad, None, to_gamma, None, None
+            return to_grad, None, to_gamma, None, None, None
         # d = c_u u_x + c_g grad is the cotangent of z; then z = r (x - mean) and dr/dx = -r^2 z / size.
         c_z = -r * (mean_dz_z + r * dr / size)
         terms = [(r * c_g, grad), (c_z * r, x)]
         if u_x is not None:
             terms.insert(0, (r * c_u, u_x))
-        return to_grad, combined(*terms, constant=-r * mean_dz - c_z * r * mean), to_gamma, None, None
+        return to_grad, combined(*terms, constant=-r * mean_dz - c_z * r * mean), to_gamma, None, None, None
 
 
 def _normalization_gradient(grad: torch.Tensor, x: Any, gamma: Any, mean: Any, r: Any) -> tuple[torch.Tensor, ...]:

@@ -219,15 +219,18 @@ class CurvatureOperator:
                     return evaluation
 
                 _, denominator = self._pass(visit)
-        return total / denominator + self._decay * rows.double()
+        total /= denominator
+        if isinstance(self._decay, torch.Tensor) or self._decay != 0:
+            total += self._decay * rows.double()
+        return total
 
     def _add_products(self, graph: Graph, rows: torch.Tensor, total: torch.Tensor) -> None:
         assert self._schedule is not None
-        leaves = self._space.tensors().values()
-        parts = [
-            part.to(leaf.device, self._dtype or leaf.dtype)
-            for part, leaf in zip(self._space.split(rows), leaves, strict=True)
-        ]
+        assert self._snapshot is not None
+        leaves = self._snapshot.leaves
+        if all(leaf.dtype == leaves[0].dtype for leaf in leaves):
+            rows = rows.to(leaves[0].dtype)
+        parts = [part.to(leaf.device, leaf.dtype) for part, leaf in zip(self._space.split(rows), leaves, strict=True)]
         if len(rows) > 1 and self._schedule.together is None:
             few = min(len(rows), _TRIAL if rows.shape[1] * len(rows) < 10**6 else 2)
             pays = pays_together(
@@ -247,7 +250,10 @@ class CurvatureOperator:
             total[some] += self._flat(products, rows[some].shape[:1])
 
     def _flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
-        return torch.cat([p.detach().to(self.device, torch.float64).reshape(*leading, -1) for p in parts], dim=-1)
+        flat = [p.detach().reshape(*leading, -1) for p in parts]
+        if any(f.device != self.device or f.dtype != flat[0].dtype for f in flat):
+            flat = [f.to(self.device, torch.float64) for f in flat]
+        return torch.cat(flat, dim=-1)  # which is added up in float64
 
     def _computing(self) -> ExitStack:
         """Gradients on, generators and everything else as they were afterwards, the snapshot that of the model now."""
@@ -263,7 +269,8 @@ class CurvatureOperator:
             fresh = True
         else:
             fresh = False
-        stack.enter_context(self._generators.rewound())
+        if self._graphs is None:  # kept graphs draw nothing
+            stack.enter_context(self._generators.rewound())
         stack.enter_context(torch.enable_grad())
         if fresh and self._function.statistics.kind == "population":
             self._find_population()

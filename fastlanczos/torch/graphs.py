@@ -25,7 +25,7 @@ class Graph(Protocol):
     """What products go through."""
 
     def check(self) -> None:
-        """Raise NotImplementedError where an operation has no second derivative."""
+        """Raise ValueError where an operation has no second derivative."""
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:
         """Return the curvature times one vector, or with `several` times each of a stack, shaped as the leaves."""
@@ -43,7 +43,7 @@ class HessianGraph:
         self._gradients = [gradients[i] for i in self._curved]
 
     def check(self) -> None:
-        """Raise NotImplementedError where an operation has no second derivative."""
+        """Raise ValueError where an operation has no second derivative."""
         _check(self._gradients)
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:
@@ -98,7 +98,7 @@ class JacobianGraph:
         self._pulled = [pulled[i] for i in self._used]
 
     def check(self) -> None:
-        """Raise NotImplementedError where an operation has no second derivative."""
+        """Raise ValueError where an operation has no second derivative."""
         _check(self._pulled)
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:
@@ -126,9 +126,10 @@ def _check(tensors: Sequence[torch.Tensor]) -> None:
             continue
         seen.add(node)
         if node.name().rpartition("::")[2] in ("Error", "NotImplemented"):
-            raise NotImplementedError(
-                "an operation of the model has no second derivative in reverse: a custom autograd function, marked "
-                "once_differentiable or written so"
+            raise ValueError(
+                "an operation of the model, or of the loss, has no second derivative (a custom autograd function that "
+                "is marked once_differentiable?): torch would take it for zero. Write its backward out of differentiable "
+                "operations, and without that mark"
             )
         waiting += [following for following, _ in node.next_functions if following is not None]
 

@@ -57,7 +57,7 @@ class HessianOperator(CurvatureOperator):
         How products are computed, where it is not to be chosen: `schedule` of another operator. Whether several vectors
         go together is tried by the clock, and changes the last bits.
     check : bool
-        Look whether data change from pass to pass, and warn of products that are not those of a symmetric matrix.
+        Look whether samples change from pass to pass, and warn if they do.
     progress : bool
         Show a progress bar over the batches of each product.
 

@@ -170,7 +170,7 @@ class Interception(TorchFunctionMode):
             return F.batch_norm(x, mean, var, weight, bias, mean is None, 0.0, eps)
         if mean is None and x.numel() == x.shape[1]:
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)  # one value a channel: torch's error
-        return closed_forms.batch_norm(x, weight, bias, mean, var, eps)
+        return closed_forms.batch_norm(x, weight, bias, mean, var, eps, self.vectors)
 
     def _cross_entropy(
         self,
