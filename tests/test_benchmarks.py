@@ -150,3 +150,15 @@ def test_batched_quadrature_is_as_accurate_as_lapack(tmp_path):
     (row,) = json.loads((tmp_path / "quadrature.json").read_text())["rows"]
     assert row["nodes, error / norm"] < 1e-14
     assert row["cumulative weights, error"] < 1e-13
+
+
+def test_the_benchmark_of_hessians_runs_with_the_peers_that_are_there(tmp_path):
+    run("benchmarks/hessian.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "hessian.json").read_text())
+    problems = {row["problem"]: row for row in record["problems"]}
+    assert problems["MLP, one batch"]["n"] == 15910
+    assert len(problems) == 4
+    for row in problems.values():
+        assert row["seconds"]["fastlanczos"] > 0
+        assert row["schedule"].startswith("graphs kept")
+    assert (tmp_path / "hessian.png").stat().st_size > 1000

@@ -127,8 +127,8 @@ def _check(tensors: Sequence[torch.Tensor]) -> None:
         seen.add(node)
         if node.name().rpartition("::")[2] in ("Error", "NotImplemented"):
             raise ValueError(
-                "an operation of the model, or of the loss, has no second derivative (a custom autograd function that "
-                "is marked once_differentiable?): torch would take it for zero. Write its backward out of differentiable "
+                "an operation of the model, or of the loss, has no second derivative (a custom autograd function "
+                "marked once_differentiable?): torch would take it for zero. Write its backward out of differentiable "
                 "operations, and without that mark"
             )
         waiting += [following for following, _ in node.next_functions if following is not None]
