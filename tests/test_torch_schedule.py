@@ -16,9 +16,9 @@ MIB = 2**20
     ("memory", "separable", "expected"),
     [
         (100 * MIB, True, ("kept", None)),
-        (39 * MIB, True, ("rebuilt", None)),
-        (15 * MIB, True, ("rebuilt", 50)),
-        (15 * MIB, False, ("on disk", None)),
+        (80 * MIB, True, ("rebuilt", None)),
+        (35 * MIB, True, ("rebuilt", 50)),
+        (35 * MIB, False, ("on disk", None)),
         (1000, True, ("on disk", None)),
     ],
 )

@@ -422,8 +422,10 @@ class CurvatureOperator:
             if coupled or self._function.draws or samples < 2 or num_samples(batch) != samples:
                 return False
             with torch.no_grad():
-                whole = self._evaluate(batch).loss
-                parts = [self._evaluate(piece).loss for piece in cut(batch, samples, -(-samples // 2))]
+                few = min(samples, 16)
+                some = batch if few == samples else cut(batch, samples, few)[0]
+                whole = self._evaluate(some).loss
+                parts = [self._evaluate(piece).loss for piece in cut(some, few, -(-few // 2))]
             sums = sum(float(p.total) for p in parts), sum(p.denominator for p in parts)
             scale = sum(abs(float(p.total)) for p in parts)
             tolerance = 1e3 * torch.finfo(whole.total.dtype).eps
@@ -440,7 +442,7 @@ class CurvatureOperator:
         """Build graphs of parts of a batch; return their size, whether samples are coupled, and the samples."""
         count = _samples_or_none(batch)
         tried = []
-        sizes = [count] if count is None or count < 32 else [count // 16, count // 8]
+        sizes = [count] if count is None or count < 32 else [4, 8]
         for size in sizes:
             piece = batch if size == count else cut(batch, count, size)[0]  # type: ignore[arg-type]
             with measured([*self._known(), *_tensors(batch)]) as nbytes:

@@ -14,7 +14,7 @@ __all__ = ["GraphSize", "Schedule", "choose", "memory_budget", "pays_together"]
 
 _SMALL_GRAPH = 4 * 2**20  # below it the cost of a product is that of launching operations: batches are put together
 _MERGED_GRAPH = 16 * 2**20
-_WORKING = 2  # graphs' worth of memory that building one, or a product through it, takes besides
+_WORKING = 6  # graphs' worth of memory that building one, or a product through it, takes besides: by measurement
 _KINDS = ("kept", "rebuilt", "on disk", "forward")
 
 
