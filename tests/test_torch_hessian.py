@@ -8,20 +8,12 @@ import pytest
 import fastlanczos as fl
 
 torch = pytest.importorskip("torch")
+from curvature_cases import Recurrent  # noqa: E402
 from networks import Tied, batches, convolutional, dense_hessian, images, mlp, seeded  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional
-
-
-class Recurrent(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm, self.out = nn.LSTM(2, 4, batch_first=True), nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.out(self.lstm(x.view(len(x), 3, 2))[0][:, -1])
 
 
 class Attending(nn.Module):
