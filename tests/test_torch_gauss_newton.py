@@ -80,3 +80,9 @@ def test_an_output_whose_tensors_cannot_be_found_is_told():
         flt.GGNOperator(Odd(), loss_fn, batches()) @ v
     plain = flt.HessianOperator(mlp(), F.cross_entropy, batches())
     assert torch.abs(flt.HessianOperator(Odd(), loss_fn, batches()) @ v - plain @ v).max() < 1e-14
+
+
+def test_a_schedule_without_second_derivatives_in_reverse_is_refused():
+    G = flt.GGNOperator(mlp(), F.cross_entropy, batches(), schedule=Schedule("forward"))
+    with pytest.raises(ValueError, match="GGNOperator goes through second derivatives in reverse"):
+        G @ torch.ones(53)

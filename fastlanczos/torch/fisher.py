@@ -97,11 +97,6 @@ class FisherOperator(CurvatureOperator):
             rows, inner = call.scores_of, self._gaussian(call)
         return JacobianGraph(evaluation, [rows], lambda pushed: [inner(pushed[0])])
 
-    def _forward_graph(self, piece: Any, evaluation: Evaluation) -> Graph:
-        raise NotImplementedError(
-            "an operation of the model has no second derivative in reverse, which products with Jacobians go through"
-        )
-
     def _empirical(
         self, evaluation: Evaluation, call: LossCall | None
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:

@@ -68,11 +68,6 @@ class GGNOperator(CurvatureOperator):
 
         return JacobianGraph(evaluation, outputs, inner)
 
-    def _forward_graph(self, piece: Any, evaluation: Evaluation) -> Graph:
-        raise NotImplementedError(
-            "an operation of the model has no second derivative in reverse, which products with Jacobians go through"
-        )
-
 
 def _output_tensors(output: Any) -> list[torch.Tensor]:
     """The tensors of the output that depend on the parameters."""

@@ -116,7 +116,7 @@ def pays_together(one_by_one: Callable[[], object], together: Callable[[], objec
     single = _seconds(one_by_one)
     try:
         both = _seconds(together)
-    except (RuntimeError, NotImplementedError):  # an operation that torch.vmap cannot do; the repr says what came of it
+    except RuntimeError:  # an operation that torch.vmap cannot do; the repr says what came of it
         return False
     if single < 0.1:  # cheap enough to look again, now that memory and kernels are warm
         single, both = min(single, *(_seconds(one_by_one) for _ in range(2))), _seconds(together)
