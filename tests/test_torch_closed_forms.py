@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fastlanczos.torch import closed_forms  # noqa: E402
+from fastlanczos.torch.closed_forms import Stencil  # noqa: E402
 
 F = torch.nn.functional
 
@@ -39,6 +40,33 @@ CASES = {
         lambda vectors: lambda x, w: closed_forms.linear(x, w, None, vectors),
         F.linear,
         [randn(2, 5, 4), randn(3, 4)],
+    ),
+    "convolution": (
+        lambda vectors: lambda x, w, b: closed_forms.convolution(x, w, b, Stencil([2, 1], [1, 2], [1, 2], 1), vectors),
+        lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 2), (1, 2)),
+        [randn(3, 4, 6, 7), randn(5, 4, 3, 2), randn(5)],
+    ),
+    "convolution, channels last": (
+        lambda vectors: lambda x, w, b: closed_forms.convolution(x, w, b, Stencil([1, 1], [1, 1], [1, 1], 1), vectors),
+        lambda x, w, b: F.conv2d(x, w, b, padding=1),
+        [randn(3, 4, 6, 7), randn(5, 4, 3, 3).contiguous(memory_format=torch.channels_last), randn(5)],
+    ),
+    "convolution in groups, without bias": (
+        lambda vectors: lambda x, w: closed_forms.convolution(x, w, None, Stencil([1, 1], [0, 0], [1, 1], 2), vectors),
+        lambda x, w: F.conv2d(x, w, groups=2),
+        [randn(3, 4, 5, 5), randn(6, 2, 3, 3)],
+    ),
+    "convolution of one dimension": (
+        lambda vectors: lambda x, w, b: closed_forms.convolution(x, w, b, Stencil([1], [2], [1], 1), vectors),
+        lambda x, w, b: F.conv1d(x, w, b, padding=2),
+        [randn(3, 2, 9), randn(4, 2, 3), randn(4)],
+    ),
+    "convolution of three dimensions": (
+        lambda vectors: (
+            lambda x, w, b: closed_forms.convolution(x, w, b, Stencil([1] * 3, [1] * 3, [1] * 3, 1), vectors)
+        ),
+        lambda x, w, b: F.conv3d(x, w, b, padding=1),
+        [randn(2, 2, 3, 4, 3), randn(3, 2, 3, 3, 3), randn(3)],
     ),
     "batch norm": (
         lambda vectors: lambda x, w, b: closed_forms.batch_norm(x, w, b, None, None, 1e-5, vectors),
@@ -88,7 +116,7 @@ def test_values_gradients_and_products_are_those_of_autograd(name, several):
 
 
 @pytest.mark.parametrize("which", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2)])
-@pytest.mark.parametrize("name", ["linear", "batch norm"])
+@pytest.mark.parametrize("name", ["linear", "convolution", "batch norm"])
 def test_products_for_some_of_the_inputs_only(name, which):
     make, reference, inputs = CASES[name]
     closed = make(closed_forms.Vectors())

@@ -49,6 +49,10 @@ def test_what_takes_longer_together_does_not_pay():
 
 def test_it_says_what_it_is_and_what_it_may_be():
     assert str(Schedule("kept", together=10, graph_bytes=3 * MIB)) == "graphs kept (3 MiB in all), 10 vectors together"
+    assert (
+        str(Schedule("rebuilt", batch_size=8, channels_last=True))
+        == "graphs rebuilt in pieces of 8 samples, channels last"
+    )
     assert str(Schedule("forward", together=1)) == "forward over reverse, vectors one by one"
     with pytest.raises(ValueError, match="graphs must be one of kept, rebuilt, on disk, forward; got 'all'"):
         Schedule("all")

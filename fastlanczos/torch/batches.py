@@ -20,7 +20,9 @@ __all__ = [
     "merged",
     "moved",
     "num_samples",
+    "samples_or_none",
     "split",
+    "tensors_in",
 ]
 
 
@@ -159,6 +161,26 @@ def num_samples(*parts: Any) -> int:
             if isinstance(value, torch.Tensor) and value.ndim > 0:
                 return int(value.shape[0])
     raise TypeError("neither target nor output is a tensor with a batch dimension: their samples cannot be counted")
+
+
+def samples_or_none(batch: Any) -> int | None:
+    """Return the samples of a batch, None where no tensor of it tells."""
+    try:
+        return num_samples(batch)
+    except TypeError:
+        return None
+
+
+def tensors_in(batch: Any) -> list[torch.Tensor]:
+    """Return all tensors of a batch, however deep."""
+    found: list[torch.Tensor] = []
+    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, (tuple, list)) else [batch]
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (Mapping, tuple, list)):
+            found += tensors_in(value)
+    return found
 
 
 def split(batch: Any, count: int, size: int) -> list[Any]:

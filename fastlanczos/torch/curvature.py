@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -15,14 +15,24 @@ from tqdm.auto import tqdm
 
 from fastlanczos.errors import AsymmetryWarning
 from fastlanczos.operators import as_dimension
-from fastlanczos.torch.batches import Generators, batches_of, changes_from_pass_to_pass, merged, moved, num_samples
+from fastlanczos.torch.batches import (
+    Generators,
+    batches_of,
+    changes_from_pass_to_pass,
+    merged,
+    moved,
+    num_samples,
+    samples_or_none,
+    tensors_in,
+)
 from fastlanczos.torch.batches import split as cut
-from fastlanczos.torch.graphs import Graph, measured, on_disk
+from fastlanczos.torch.graphs import Graph, on_disk
 from fastlanczos.torch.interception import BatchNormStatistics
 from fastlanczos.torch.losses import Loss
 from fastlanczos.torch.model_function import Evaluation, Forward, ModelFunction, Snapshot
 from fastlanczos.torch.parameters import ParameterSelection, ParameterSpace
-from fastlanczos.torch.schedule import GraphSize, Schedule, choose, memory_budget, pays_together
+from fastlanczos.torch.planning import Look, plan
+from fastlanczos.torch.schedule import GraphSize, Schedule, memory_budget, pays_together
 
 __all__ = ["CurvatureOperator"]
 
@@ -138,9 +148,11 @@ class CurvatureOperator(ABC):
                 f"H has shape {self.shape} and multiplies ({self.shape[0]},) or ({self.shape[0]}, k), "
                 f"got {tuple(vectors.shape)}"
             )
-        columns = vectors.detach().to(self.device).reshape(self.shape[0], -1)
-        product = self._products(columns.T.contiguous()).T.reshape(vectors.shape)
-        product = product.to(device=vectors.device, dtype=vectors.dtype)
+        vectors = vectors.detach()
+        moved_here = vectors.to(self.device)
+        rows = moved_here[None] if vectors.ndim == 1 else moved_here.T.contiguous()
+        products = self._products(rows).to(device=vectors.device, dtype=vectors.dtype)
+        product = products[0] if vectors.ndim == 1 else products.T
         return product if isinstance(v, torch.Tensor) else product.numpy()
 
     def matvec(self, v: Any) -> Any:
@@ -211,7 +223,7 @@ class CurvatureOperator(ABC):
                 self._add_products(graph, rows, total)
 
             if self._graphs is not None:
-                for graph in tqdm(self._graphs, desc="pieces", leave=False, disable=not self._progress):
+                for graph in self._shown(self._graphs):
                     add(graph)
                 assert self._totals is not None
                 denominator = self._totals[1]
@@ -228,13 +240,17 @@ class CurvatureOperator(ABC):
             total += self._decay * rows.double()
         return total
 
+    def _shown(self, pieces: Iterable[Any]) -> Iterable[Any]:
+        return tqdm(pieces, desc="pieces", leave=False) if self._progress else pieces
+
     def _add_products(self, graph: Graph, rows: torch.Tensor, total: torch.Tensor) -> None:
         assert self._schedule is not None
         assert self._snapshot is not None
         leaves = self._snapshot.leaves
-        if all(leaf.dtype == leaves[0].dtype for leaf in leaves):
-            rows = rows.to(leaves[0].dtype)
-        parts = [part.to(leaf.device, leaf.dtype) for part, leaf in zip(self._space.split(rows), leaves, strict=True)]
+        if self._mixed:
+            parts = [p.to(leaf.device, leaf.dtype) for p, leaf in zip(self._space.split(rows), leaves, strict=True)]
+        else:
+            parts = self._space.split(rows.to(leaves[0].dtype))
         if len(rows) > 1 and self._schedule.together is None:
             few = min(len(rows), _TRIAL if rows.shape[1] * len(rows) < 10**6 else 2)
             pays = pays_together(
@@ -255,7 +271,7 @@ class CurvatureOperator(ABC):
 
     def _flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
         flat = [p.detach().reshape(*leading, -1) for p in parts]
-        if any(f.device != self.device or f.dtype != flat[0].dtype for f in flat):
+        if self._mixed:
             flat = [f.to(self.device, torch.float64) for f in flat]
         return torch.cat(flat, dim=-1)  # which is added up in float64
 
@@ -268,6 +284,8 @@ class CurvatureOperator(ABC):
             if not self._given and self._snapshot is not None and not self._snapshot.same_modes(self._model):
                 self._schedule = None  # samples that did not depend on one another may do so now
             self._snapshot = Snapshot(self._model, self._space, self._dtype)
+            self._snapshot.lay_out(self._schedule is not None and self._schedule.channels_last)
+            self._mixed = len({(leaf.device, leaf.dtype) for leaf in self._snapshot.leaves}) > 1
             self._generators = Generators(self._data, self._space.devices)
             self._seen = seen
             fresh = True
@@ -317,7 +335,7 @@ class CurvatureOperator(ABC):
 
         def visit(piece: Any) -> Evaluation:
             nonlocal kept
-            with on_disk([*known, *_tensors(piece)]) if schedule.graphs == "on disk" else nullcontext():
+            with on_disk([*known, *tensors_in(piece)]) if schedule.graphs == "on disk" else nullcontext():
                 evaluation = self._evaluate(piece)
                 graphs.append(self._built(piece, evaluation))
             if self._size is not None and schedule.graphs == "kept":
@@ -362,7 +380,7 @@ class CurvatureOperator(ABC):
         """Visit each piece; return the number of samples and what the sum over them is divided by."""
         samples, denominator, ratios, pieces = 0, 0.0, None, 0
         with self._generators.rewound():
-            for piece in tqdm(self._pieces(), desc="pieces", leave=False, disable=not self._progress):
+            for piece in self._shown(self._pieces()):
                 loss = visit(piece).loss
                 samples += loss.num_samples
                 denominator += loss.denominator
@@ -405,65 +423,28 @@ class CurvatureOperator(ABC):
                     AsymmetryWarning,
                     stacklevel=5,
                 )
-        batch = moved(first, self.device, self._dtype)
-        self._schedule = Schedule()
+        snapshot = self._snapshot
+        assert snapshot is not None
+
+        def build(piece: Any, evaluation: Evaluation) -> Graph:
+            _needs_parameters(evaluation)
+            return self._graph(piece, evaluation)
+
+        look = Look(
+            moved(first, self.device, self._dtype),
+            self._evaluate,
+            build,
+            self._known,
+            lambda: self._function.draws,
+            snapshot.lay_out,
+        )
         try:
-            self._schedule = self._fitting(batch)
+            self._schedule, self._size = plan(look, _total_samples(self._data), self._max_memory, self.device)
         except RuntimeError as error:
-            self._schedule = None
             if "is not implemented" not in str(error):  # derivative for aten::... is not implemented
                 raise
             self._schedule = Schedule("forward")
-        except BaseException:
-            self._schedule = None
-            raise
         return self._schedule
-
-    def _fitting(self, batch: Any) -> Schedule:
-        size, coupled, samples = self._measure(batch)
-
-        def separable() -> bool:
-            if coupled or self._function.draws or samples < 2 or num_samples(batch) != samples:
-                return False
-            with torch.no_grad():
-                few = min(samples, 16)
-                some = batch if few == samples else cut(batch, samples, few)[0]
-                whole = self._evaluate(some).loss
-                parts = [self._evaluate(piece).loss for piece in cut(some, few, -(-few // 2))]
-            sums = sum(float(p.total) for p in parts), sum(p.denominator for p in parts)
-            scale = sum(abs(float(p.total)) for p in parts)
-            tolerance = 1e3 * torch.finfo(whole.total.dtype).eps
-            return bool(
-                abs(sums[0] - float(whole.total)) <= tolerance * scale
-                and abs(sums[1] - whole.denominator) <= 1e-6 * abs(whole.denominator)
-            )
-
-        total = _total_samples(self._data)
-        self._size = size
-        return choose(size, samples, total, separable, self._max_memory, self.device)
-
-    def _measure(self, batch: Any) -> tuple[GraphSize, bool, int]:
-        """Build graphs of parts of a batch; return their size, whether samples are coupled, and the samples."""
-        count = _samples_or_none(batch)
-        tried = []
-        sizes = [count] if count is None or count < 32 else [4, 8]
-        for size in sizes:
-            piece = batch if size == count else cut(batch, count, size)[0]  # type: ignore[arg-type]
-            with measured([*self._known(), *_tensors(batch)]) as nbytes:
-                evaluation = self._evaluate(piece)
-                graph = self._built(piece, evaluation)
-                tried.append((evaluation.loss.num_samples, nbytes()))
-                coupled = evaluation.interception.coupled
-                graph.check()
-                graph.product([torch.zeros_like(leaf) for leaf in evaluation.leaves], several=False)
-                del evaluation, graph
-        samples = tried[-1][0] if count is None or len(tried) == 1 else count
-        if len(tried) == 2 and tried[1][0] > tried[0][0]:
-            per_sample = max(0.0, (tried[1][1] - tried[0][1]) / (tried[1][0] - tried[0][0]))
-            fixed = max(0.0, tried[0][1] - per_sample * tried[0][0])
-        else:
-            per_sample, fixed = tried[-1][1] / max(1, tried[-1][0]), 0.0
-        return GraphSize(fixed, per_sample), coupled, samples
 
     def __repr__(self) -> str:
         samples = "" if self._totals is None else f", {self._totals[0]} samples"
@@ -483,27 +464,9 @@ def _needs_parameters(evaluation: Evaluation) -> None:
         raise ValueError("the loss does not depend on the chosen parameters: nothing to differentiate")
 
 
-def _tensors(batch: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, (tuple, list)) else [batch]
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, (Mapping, tuple, list)):
-            found += _tensors(value)
-    return found
-
-
-def _samples_or_none(batch: Any) -> int | None:
-    try:
-        return num_samples(batch)
-    except TypeError:
-        return None
-
-
 def _total_samples(data: Any) -> int | None:
     if isinstance(data, (list, tuple)) and not isinstance(data[0], torch.Tensor):
-        counts = [_samples_or_none(batch) for batch in data]
+        counts = [samples_or_none(batch) for batch in data]
         return None if any(c is None for c in counts) else sum(counts)  # type: ignore[arg-type]
     try:
         return len(data.dataset)
@@ -514,7 +477,7 @@ def _total_samples(data: Any) -> int | None:
 def _identity(data: Any) -> Any:
     """What shows that a list of batches is no longer the same."""
     if isinstance(data, (list, tuple)):
-        return [(id(batch), [(id(t), t._version) for t in _tensors(batch)]) for batch in data]
+        return [(id(batch), [(id(t), t._version) for t in tensors_in(batch)]) for batch in data]
     try:
         return len(data)
     except TypeError:

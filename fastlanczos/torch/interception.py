@@ -1,7 +1,7 @@
 """What is put in the place of torch's functions while a model and its loss are evaluated.
 
-Linear layers, batch norm and cross entropy get derivatives in closed form; batch norm the statistics that are asked
-for; and each loss function of torch leaves a note of what its mean is divided by.
+Linear layers, convolutions, batch norm and cross entropy get derivatives in closed form; batch norm the statistics that
+are asked for; and each loss function of torch leaves a note of what its mean is divided by.
 """
 
 from __future__ import annotations
@@ -126,14 +126,38 @@ class Interception(TorchFunctionMode):
             return self._elementwise(func, args, kwargs)
         if func is F.nll_loss:
             return self._nll_loss(args, kwargs)
-        if func is torch.conv2d:
-            self.convolutional = True
+        if func in _CONVOLUTIONS:
+            self.convolutional = self.convolutional or func is torch.conv2d
+            if self.closed:
+                return self._convolution(func, *args, **kwargs)
         return func(*args, **kwargs)
 
     def _linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         if not _plain(x, weight, bias) or x.ndim < 2 or weight.ndim != 2:
             return F.linear(x, weight, bias)
         return closed_forms.linear(x, weight, bias, self.vectors)
+
+    def _convolution(
+        self,
+        func: Any,
+        input: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> torch.Tensor:
+        dims = _CONVOLUTIONS[func]
+        if not _plain(input, weight, bias) or not input.ndim == weight.ndim == dims + 2 or isinstance(padding, str):
+            return func(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
+
+        def each(number: Any) -> list[int]:
+            numbers = list(number) if isinstance(number, (tuple, list)) else [number]
+            return numbers * dims if len(numbers) == 1 else numbers
+
+        stencil = closed_forms.Stencil(each(stride), each(padding), each(dilation), groups)
+        return closed_forms.convolution(input, weight, bias, stencil, self.vectors)
 
     def _batch_norm(
         self,
@@ -259,6 +283,8 @@ class Interception(TorchFunctionMode):
         self.losses.append(LossCall(value, total, denominator, reduction, scores_of, weights, family))
         return value
 
+
+_CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}  # of so many dimensions
 
 _ELEMENTWISE = {
     F.mse_loss,

@@ -39,11 +39,24 @@ class Snapshot:
         self._modes = [m.training for m in model.modules()]
         self.parameters = {name: copied(p) for name, p in model.named_parameters()}
         self.buffers = {name: copied(b) for name, b in model.named_buffers()}
-        self._originals, self._original_buffers = dict(self.parameters), self.buffers
-        if dtype is not None:
-            self._originals = {name: p.detach().clone() for name, p in model.named_parameters()}
-            self._original_buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
+        copies: dict[int, torch.Tensor] = {}
+        if dtype is None:  # otherwise what is compared with the model is not what is computed with
+            copies = {id(p): self.parameters[name].detach() for name, p in model.named_parameters()}
+            copies |= {id(b): self.buffers[name] for name, b in model.named_buffers()}
+        self._entries = [
+            (name, copies[id(t)] if id(t) in copies else copies.setdefault(id(t), t.detach().clone()))
+            for name, t in _entries(model)
+        ]
+        self._names = space.names
         self.leaves = [self.parameters[name].requires_grad_() for name in space.names]
+
+    def lay_out(self, channels_last: bool) -> None:
+        """Keep kernels of convolutions with their channels last, or not; the images that they give follow them."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        for name, p in self.parameters.items():
+            if p.ndim == 4:
+                self.parameters[name] = p.detach().contiguous(memory_format=layout)
+        self.leaves = [self.parameters[name].requires_grad_() for name in self._names]
 
     def same_modes(self, model: torch.nn.Module) -> bool:
         """Whether each module is in the mode (train or eval) that it was in."""
@@ -51,10 +64,14 @@ class Snapshot:
 
     def holds(self, model: torch.nn.Module) -> bool:
         """Whether the model is as it was."""
+        now = _entries(model)
         return (
             self.same_modes(model)
-            and _equal(self._originals, dict(model.named_parameters()))
-            and _equal(self._original_buffers, dict(model.named_buffers()))
+            and len(now) == len(self._entries)
+            and all(
+                name == before[0] and t.shape == before[1].shape and t.dtype == before[1].dtype and _equal(t, before[1])
+                for (name, t), before in zip(now, self._entries, strict=True)
+            )
         )
 
 
@@ -157,11 +174,16 @@ def _call(model: torch.nn.Module, batch: Any) -> tuple[Any, Any]:
     return model(batch[0]), batch[1]
 
 
-def _equal(before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> bool:
-    return before.keys() == now.keys() and all(
-        t.shape == now[name].shape
-        and t.dtype == now[name].dtype
-        and t.device == now[name].device
-        and torch.equal(t, now[name])
-        for name, t in before.items()
-    )
+def _entries(model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """All parameters and buffers, tied ones each time; without the names of modules, which take longer to find."""
+    return [
+        (name, t)
+        for module in model.modules()
+        for tensors in (module._parameters, module._buffers)
+        for name, t in tensors.items()
+        if t is not None
+    ]
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.device == b.device and bool(torch.equal(a, b))

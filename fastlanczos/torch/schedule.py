@@ -10,7 +10,7 @@ import torch
 
 from fastlanczos.memory import available_memory, readable_bytes
 
-__all__ = ["GraphSize", "Schedule", "choose", "memory_budget", "pays_together"]
+__all__ = ["GraphSize", "Schedule", "choose", "memory_budget", "pays_together", "seconds"]
 
 _SMALL_GRAPH = 4 * 2**20  # below it the cost of a product is that of launching operations: batches are put together
 _MERGED_GRAPH = 16 * 2**20
@@ -31,6 +31,8 @@ class Schedule:
         Samples of a piece: batches are put together or cut to it. None leaves them as they are.
     together : int or None
         Vectors of a block that go through a graph together; None until a first block has been tried.
+    channels_last : bool
+        Whether images lie in memory with the channels of a pixel next to one another.
     graph_bytes : int
         What all graphs need, by measurement of a part.
 
@@ -44,6 +46,7 @@ class Schedule:
     graphs: str = "kept"
     batch_size: int | None = None
     together: int | None = None
+    channels_last: bool = False
     graph_bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -56,6 +59,8 @@ class Schedule:
             text += f" in pieces of {self.batch_size} samples"
         if self.graph_bytes:
             text += f" ({readable_bytes(self.graph_bytes)} in all)"
+        if self.channels_last:
+            text += ", channels last"
         if self.together is not None:
             text += f", {self.together} vectors together" if self.together > 1 else ", vectors one by one"
         return text
@@ -113,18 +118,19 @@ def memory_budget(max_memory: int | None, device: torch.device) -> int:
 
 def pays_together(one_by_one: Callable[[], object], together: Callable[[], object], vectors: int) -> bool:
     """Whether several vectors cost less together than one by one, by a short trial."""
-    single = _seconds(one_by_one)
+    single = seconds(one_by_one)
     try:
-        both = _seconds(together)
+        both = seconds(together)
     except RuntimeError:  # an operation that torch.vmap cannot do; the repr says what came of it
         return False
     if single < 0.1:  # cheap enough to look again, now that memory and kernels are warm
-        single, both = min(single, *(_seconds(one_by_one) for _ in range(2))), _seconds(together)
-        both = min(both, *(_seconds(together) for _ in range(2)))
+        single, both = min(single, *(seconds(one_by_one) for _ in range(2))), seconds(together)
+        both = min(both, *(seconds(together) for _ in range(2)))
     return both < 0.95 * vectors * single
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long `work()` takes."""
     start = time.perf_counter()
     work()
     if torch.cuda.is_available():
