@@ -8,6 +8,7 @@ graphs take. The peers are in the extra `bench`; curvlinops needs a torchvision 
     pip install torch==2.13.0 torchvision==0.28.0 '.[bench]'
 """
 
+import copy
 import importlib
 import statistics
 import time
@@ -149,25 +150,34 @@ def densities(model, data, steps, probes, repeats):
 
 
 def products(model, data, repeats):
-    """Seconds of one gradient over the data, of one product, and of one of ten together; bytes of the graphs."""
-    parameters = list(model.parameters())
+    """Seconds of one gradient over the data, of one product, and of one of several together; bytes of the graphs.
+
+    Each is timed in a row of a few, as Lanczos calls products, and the rows take turns.
+    """
+    # A copy, or the gradients' passes move its batch norms' running statistics, and the graphs are built again.
+    trained = copy.deepcopy(model)
+    parameters = list(trained.parameters())
 
     def gradient():
         for x, y in data:
-            torch.autograd.grad(F.cross_entropy(model(x), y), parameters)
+            torch.autograd.grad(F.cross_entropy(trained(x), y), parameters)
 
     H = flt.HessianOperator(model, F.cross_entropy, data)
     block = torch.randn(H.shape[0], 10)
-    for work in (gradient, lambda: H @ block[:, 0], lambda: H @ block[:, :5]):
-        work()
-    measured = {"gradient": [], "product": [], "product, one of 5": [], "product, one of 10": []}
+    row = 5 if repeats > 3 else 2
+    work = {
+        "gradient": (gradient, 1),
+        "product": (lambda: H @ block[:, 0], 1),
+        "product, one of 5": (lambda: H @ block[:, :5], 5),
+        "product, one of 10": (lambda: H @ block, 10),
+    }
+    for one, _ in list(work.values())[:3]:
+        one()
+    measured = {name: [] for name in work}
     for _ in range(repeats):
-        measured["gradient"].append(seconds(gradient))
-        measured["product"].append(seconds(lambda: H @ block[:, 0]))
-        measured["product, one of 5"].append(seconds(lambda: H @ block[:, :5]) / 5)
-        if repeats > 2:
-            measured["product, one of 10"].append(seconds(lambda: H @ block) / 10)
-    return {name: statistics.median(t) for name, t in measured.items() if t}, H
+        for name, (one, vectors) in work.items():
+            measured[name].append(seconds(lambda one=one: [one() for _ in range(row)]) / row / vectors)
+    return {name: statistics.median(t) for name, t in measured.items()}, H
 
 
 def main(arguments=None):
@@ -176,7 +186,7 @@ def main(arguments=None):
     warnings.filterwarnings("ignore", module="curvlinops|torch")
     rows, costs, results = [], [], []
     for name, (model, data, steps, probes, repeats) in problems(options.quick).items():
-        cost, H = products(model, data, 21 if name.startswith("MLP") else 2)
+        cost, H = products(model, data, 21 if name.startswith("MLP") else 3)
         times, top = densities(model, data, steps, probes, repeats)
         base = times["fastlanczos"]
         ratios = {tool: t / base for tool, t in times.items() if tool != "fastlanczos"}
@@ -191,8 +201,7 @@ def main(arguments=None):
                 apart,
             ]
         )
-        relative = [cost.get(key, 0) / cost["gradient"] or None for key in list(cost)[1:]]
-        relative += [None] * (3 - len(relative))
+        relative = [cost[key] / cost["gradient"] for key in list(cost)[1:]]
         costs.append(
             [name, cost["gradient"], *relative, 1 / cost["product"], H.schedule.graph_bytes / 2**20, str(H.schedule)]
         )

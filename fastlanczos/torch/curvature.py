@@ -26,6 +26,7 @@ from fastlanczos.torch.batches import (
     tensors_in,
 )
 from fastlanczos.torch.batches import split as cut
+from fastlanczos.torch.compiled import CompiledGraph, Compiler
 from fastlanczos.torch.graphs import Graph, on_disk
 from fastlanczos.torch.interception import BatchNormStatistics
 from fastlanczos.torch.losses import Loss
@@ -57,6 +58,7 @@ class CurvatureOperator(ABC):
         seed: int | None = None,
         max_memory: int | None = None,
         schedule: Schedule | None = None,
+        compile: bool = False,
         check: bool = True,
         progress: bool = False,
     ) -> None:
@@ -88,6 +90,7 @@ class CurvatureOperator(ABC):
             "dtype": dtype,
             "seed": seed,
             "max_memory": max_memory,
+            "compile": compile,
             "check": check,
             "progress": progress,
         }
@@ -101,6 +104,7 @@ class CurvatureOperator(ABC):
         self._max_memory = None if max_memory is None else as_dimension(max_memory, "max_memory")
         self._schedule = schedule
         self._given = schedule is not None
+        self._compiler = Compiler() if compile else None
         self._size: GraphSize | None = None  # measured, where the schedule is chosen here
         self._progress = progress
         self.check = check
@@ -216,6 +220,11 @@ class CurvatureOperator(ABC):
         total = torch.zeros(rows.shape, dtype=torch.float64, device=self.device)
         with self._computing():
             schedule = self._schedule or self._planned()
+            if self._compiler is not None and schedule.graphs != "kept":
+                raise ValueError(
+                    f"compile=True needs graphs that are kept, and the schedule is: {schedule}. Raise max_memory, or "
+                    "leave compile out"
+                )
             if self._graphs is None and schedule.graphs in ("kept", "on disk"):
                 self._keep(schedule)
 
@@ -337,7 +346,8 @@ class CurvatureOperator(ABC):
             nonlocal kept
             with on_disk([*known, *tensors_in(piece)]) if schedule.graphs == "on disk" else nullcontext():
                 evaluation = self._evaluate(piece)
-                graphs.append(self._built(piece, evaluation))
+                graph = self._built(piece, evaluation)
+                graphs.append(graph if self._compiler is None else CompiledGraph(graph, self._compiler))
             if self._size is not None and schedule.graphs == "kept":
                 kept += self._size.of(evaluation.loss.num_samples)
                 if kept > memory_budget(self._max_memory, self.device):
