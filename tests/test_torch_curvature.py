@@ -415,3 +415,22 @@ def test_release_lets_go_of_the_graphs():
     H.release()
     assert H._graphs is None
     assert torch.equal(H @ v, first)
+
+
+def test_the_same_curvature_over_other_data():
+    model, data = mlp(), batches((7, 7, 3))
+    H = flt.FisherOperator(model, F.cross_entropy, data, params="0", kind="exact", weight_decay=0.5)
+    part = H.on(data[:1])
+    other = flt.FisherOperator(model, F.cross_entropy, data[:1], params="0", kind="exact", weight_decay=0.5)
+    v = torch.ones(H.shape[0], dtype=torch.float64)
+    assert torch.equal(part @ v, other @ v)
+    assert not torch.equal(part @ v, H @ v)
+
+
+def test_the_loss_and_the_samples_are_those_of_all_data():
+    model, data = mlp(), batches((7, 7, 3))
+    H = flt.HessianOperator(model, F.cross_entropy, data, weight_decay=0.1)
+    whole = F.cross_entropy(model(torch.cat([x for x, _ in data])), torch.cat([y for _, y in data]))
+    squares = sum(float((p**2).sum()) for p in model.parameters())
+    assert abs(H.loss() - float(whole) - 0.05 * squares) < 1e-14
+    assert H.num_samples == 17

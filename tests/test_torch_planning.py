@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from networks import batches, convolutional, dense_hessian, images, mlp, seeded  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
-from fastlanczos.torch import planning  # noqa: E402
+from fastlanczos.torch import curvature, planning  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional
 
@@ -67,6 +67,25 @@ def test_a_model_that_views_images_as_rows_keeps_them_as_they_are(monkeypatch):
 
     clock(monkeypatch, 1.0, 1.0, 1.0, 0.1)
     assert not schedule_of(seeded(Viewing).double(), images()).channels_last
+    H = flt.HessianOperator(seeded(Viewing).double(), F.cross_entropy, images())
+    H.reproducible()
+    assert torch.isfinite(H @ torch.ones(H.shape[0])).all()
+    assert not H.schedule.channels_last
+
+
+def test_reproducible_operators_do_without_the_clock(monkeypatch):
+    def impossible(work):
+        raise AssertionError("looked at the clock")
+
+    monkeypatch.setattr(planning, "seconds", impossible)
+    monkeypatch.setattr(curvature, "pays_together", impossible)
+    for make, data, together, last in ((mlp, batches(), 10, False), (convolutional, images(), 1, True)):
+        H = flt.HessianOperator(make(), F.cross_entropy, data)
+        H.reproducible()
+        v = torch.randn(H.shape[0], 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        exact = dense_hessian(make(), F.cross_entropy, data)
+        assert torch.abs(H @ v - exact @ v).max() < 1e-13 * torch.abs(exact @ v).max() * len(v)
+        assert (H.schedule.together, H.schedule.channels_last) == (together, last)
 
 
 def test_batches_are_put_together_only_where_samples_do_not_depend_on_one_another():

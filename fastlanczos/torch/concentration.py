@@ -28,6 +28,8 @@ class GradientConcentration:
         The same for the top 1, 2, ... k.
     eigenvalues : (k,) float64
         The largest eigenvalues, descending.
+    eigenvectors : (n, k) float64
+        Theirs, as columns.
     nodes, weights : (m,) float64
         The distribution of the gradient's energy over the spectrum: a Gauss rule with weights that sum to 1.
     gradient_norm : float
@@ -39,6 +41,7 @@ class GradientConcentration:
     fraction: float
     cumulative: Float64 = field(repr=False)
     eigenvalues: Float64 = field(repr=False)
+    eigenvectors: Float64 = field(repr=False)
     nodes: Float64 = field(repr=False)
     weights: Float64 = field(repr=False)
     gradient_norm: float
@@ -64,7 +67,13 @@ class GradientConcentration:
 
 
 def gradient_concentration(
-    H: CurvatureOperator, k: int = 10, *, num_steps: int = 90, seed: int | None = None, progress: bool = False
+    H: CurvatureOperator,
+    k: int = 10,
+    *,
+    num_steps: int = 90,
+    tol: float = 0.0,
+    seed: int | None = None,
+    progress: bool = False,
 ) -> GradientConcentration:
     """Find how much of the full-data gradient lies in the top eigenspace, and how it is distributed over the spectrum.
 
@@ -79,6 +88,8 @@ def gradient_concentration(
         Dimension of the eigenspace, of the largest (most positive) eigenvalues.
     num_steps : int
         Steps of the run from the gradient.
+    tol : float
+        Accuracy of the eigenpairs, as in `eigsh`.
     seed : int, optional
         For the start vector of the eigenpairs.
     progress : bool
@@ -118,7 +129,7 @@ def gradient_concentration(
     if norm == 0:
         raise ValueError("the gradient is zero: it lies nowhere in the spectrum")
     v0 = np.random.default_rng(seed).standard_normal(H.shape[0])
-    values, vectors = eigsh(H, k, which="LA", v0=v0, progress=progress)
+    values, vectors = eigsh(H, k, which="LA", v0=v0, tol=tol, progress=progress)
     order = np.argsort(values)[::-1]
     shares = (vectors[:, order].T @ (gradient / norm)) ** 2
     run = lanczos(H, num_steps=min(num_steps, H.shape[0]), v0=gradient, return_basis=False, progress=progress)
@@ -127,6 +138,7 @@ def gradient_concentration(
         fraction=float(shares.sum()),
         cumulative=np.cumsum(shares),
         eigenvalues=values[order],
+        eigenvectors=vectors[:, order],
         nodes=nodes,
         weights=weights,
         gradient_norm=norm,

@@ -104,6 +104,7 @@ class CurvatureOperator(ABC):
         self._max_memory = None if max_memory is None else as_dimension(max_memory, "max_memory")
         self._schedule = schedule
         self._given = schedule is not None
+        self._reproducible = False
         self._compiler = Compiler() if compile else None
         self._size: GraphSize | None = None  # measured, where the schedule is chosen here
         self._progress = progress
@@ -183,6 +184,32 @@ class CurvatureOperator(ABC):
             flat = torch.cat([p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()])
         return total / denominator + self._decay * flat
 
+    def loss(self) -> float:
+        """Return the mean loss over all samples, with what weight_decay adds; one pass over the data."""
+        total = 0.0
+
+        def visit(piece: Any) -> Evaluation:
+            nonlocal total
+            with torch.no_grad():
+                evaluation = self._evaluate(piece)
+            total += float(evaluation.loss.total)
+            return evaluation
+
+        with self._computing():
+            _, denominator = self._pass(visit)
+            squares = torch.cat(
+                [p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()]
+            ).square()
+        return total / denominator + 0.5 * float((self._decay * squares).sum())
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the data; counted by a pass over them where none has been made yet."""
+        if self._totals is None:
+            self.loss()
+        assert self._totals is not None
+        return self._totals[0]
+
     def unflatten(self, v: Any) -> dict[str, torch.Tensor]:
         """Return {name: tensor of the parameter's shape} for a flat vector, such as an eigenvector."""
         return self._space.unflatten(v)
@@ -199,6 +226,17 @@ class CurvatureOperator(ABC):
     def blocks(self) -> dict[str, CurvatureOperator]:
         """Return {layer: the diagonal block of its parameters}."""
         return {layer: self.block(names) for layer, names in self._space.layers().items()}
+
+    def on(self, data: Any) -> CurvatureOperator:
+        """Return the curvature of the same model and loss over other data, such as a part of these."""
+        model, loss_fn, _ = self._arguments
+        return type(self)(model, loss_fn, data, params=list(self._space.names), **self._options)
+
+    def reproducible(self) -> None:
+        """Decide nothing by the clock from now on: products have the same bits in every run on the same machine."""
+        if not self._reproducible and not self._given:
+            self._schedule = self._graphs = None
+        self._reproducible = True
 
     def release(self) -> None:
         """Let go of the graphs and copies that are kept for further products; the next one builds them again."""
@@ -449,7 +487,10 @@ class CurvatureOperator(ABC):
             snapshot.lay_out,
         )
         try:
-            self._schedule, self._size = plan(look, _total_samples(self._data), self._max_memory, self.device)
+            total = _total_samples(self._data)
+            self._schedule, self._size = plan(
+                look, total, self._max_memory, self.device, by_clock=not self._reproducible
+            )
         except RuntimeError as error:
             if "is not implemented" not in str(error):  # derivative for aten::... is not implemented
                 raise
