@@ -14,7 +14,7 @@ import torch
 from report import parse, table, write
 
 import fastlanczos as fl
-from fastlanczos import demo
+from fastlanczos import demo, images
 from fastlanczos.torch import HessianOperator
 
 TARGETS = {"top_error": 1e-12, "bottom_error": 1e-12, "cdf_gap": 0.01, "l1_distance": 0.03}
@@ -22,7 +22,7 @@ TARGETS = {"top_error": 1e-12, "bottom_error": 1e-12, "cdf_gap": 0.01, "l1_dista
 
 def validate(side, seed):
     """Return (Comparison, Ritz values' own error bounds) of a network trained from `seed`."""
-    data = demo.digits(side)
+    data = images.digits(side)
     model = demo.train(data, seed=seed)
     H = HessianOperator(model, torch.nn.functional.cross_entropy, data)
     exact = fl.SpectralDensity.from_eigenvalues(demo.exact_eigenvalues(H))

@@ -13,7 +13,7 @@ from report import parse, table, write
 from spectra import spectra
 
 import fastlanczos as fl
-from fastlanczos import demo
+from fastlanczos import demo, images
 from fastlanczos.torch import HessianOperator
 
 
@@ -40,7 +40,7 @@ def float32_rows(num_steps):
 
 
 def without_a_basis(side, num_probes, num_steps):
-    data = demo.digits(side)
+    data = images.digits(side)
     H = HessianOperator(demo.train(data, seed=5), torch.nn.functional.cross_entropy, data)
     full, none = (
         fl.spectral_density(H, num_probes=num_probes, num_steps=num_steps, seed=0, reorthogonalize=mode)

@@ -6,13 +6,11 @@ quadrature against the exact eigenvalues (Ghorbani, Krishnan and Xiao, arXiv 190
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.integrate import trapezoid
@@ -28,56 +26,13 @@ try:
 except ImportError:
     raise ImportError("the demo needs PyTorch, matplotlib and scikit-learn: pip install 'fastlanczos[demo]'") from None
 
+from fastlanczos.images import Data, digits, mnist
 from fastlanczos.torch import HessianOperator
 
-__all__ = ["Comparison", "compare", "digits", "exact_eigenvalues", "mnist", "run", "train"]
+__all__ = ["Comparison", "compare", "exact_eigenvalues", "run", "train"]
 
 HIDDEN, CLASSES = 20, 10
 FITS = 0.98  # share of the samples that a trained network has right
-Data = tuple[torch.Tensor, torch.Tensor]
-
-
-def digits(side: int = 8) -> Data:
-    """Return scikit-learn's 1,797 images of digits, (1797, side^2) in [0, 1], float64, and their labels."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise ImportError("the digits come with scikit-learn: pip install 'fastlanczos[demo]'") from None
-    from scipy.ndimage import zoom
-
-    bunch = load_digits()
-    images = bunch.images / 16.0
-    if side != images.shape[1]:
-        images = zoom(images, (1, side / images.shape[1], side / images.shape[2]), order=1)
-    return torch.from_numpy(images.reshape(len(images), -1)), torch.from_numpy(bunch.target)
-
-
-def mnist(folder: str | Path, samples: int | None = None) -> Data:
-    """Return MNIST's training images, (N, 784) in [0, 1], float64, and labels, from its idx files or their .gz."""
-    images = _read_idx(Path(folder), "train-images-idx3-ubyte")
-    labels = _read_idx(Path(folder), "train-labels-idx1-ubyte")
-    if images.ndim != 3 or len(images) != len(labels):
-        raise ValueError(f"{folder} holds {images.shape} images and {labels.shape} labels: not MNIST's training set")
-    pixels = images[:samples].reshape(len(images[:samples]), -1) / 255.0
-    return torch.from_numpy(pixels), torch.from_numpy(labels[:samples].astype(np.int64))
-
-
-def _read_idx(folder: Path, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    for path, opened in ((folder / name, open), (folder / f"{name}.gz", gzip.open)):
-        if path.exists():
-            with opened(path, "rb") as file:
-                content = file.read()
-            break
-    else:
-        raise FileNotFoundError(f"{folder} has neither {name} nor {name}.gz")
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise ValueError(f"{path} is not an idx file of bytes")
-    ndim = content[3]
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", ndim, 4))
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * ndim)
-    if values.size != np.prod(shape):
-        raise ValueError(f"{path} is cut short: {values.size} of {np.prod(shape)} bytes")
-    return values.reshape(shape)
 
 
 def train(data: Data, *, seed: int = 5, max_steps: int = 2000, progress: bool = False) -> torch.nn.Module:

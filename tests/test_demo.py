@@ -1,9 +1,7 @@
 """fastlanczos/demo.py: its numbers and its files."""
 
-import gzip
 import json
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -11,7 +9,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 import fastlanczos as fl
-from fastlanczos import demo
+from fastlanczos import demo, images
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +55,9 @@ def test_the_table_names_every_number_that_is_promised(finished):
         assert words in table
 
 
-def test_mnists_files_are_read_plain_and_gzipped(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
-    labels = np.arange(12, dtype=np.uint8) % 10
-    header = lambda a: b"\0\0\x08" + bytes([a.ndim]) + np.array(a.shape, ">u4").tobytes()  # noqa: E731
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(header(images) + images.tobytes())
-    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header(labels) + labels.tobytes()))
-    x, y = demo.mnist(tmp_path, samples=7)
-    np.testing.assert_allclose(x.numpy() * 255, images[:7].reshape(7, 784), atol=1e-12)
-    assert y.tolist() == labels[:7].tolist()
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(header(images) + images.tobytes()[:100])
-    with pytest.raises(ValueError, match="cut short: 100 of 9408 bytes"):
-        demo.mnist(tmp_path)
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<html>")
-    with pytest.raises(ValueError, match="not an idx file"):
-        demo.mnist(tmp_path)
-    with pytest.raises(FileNotFoundError, match="has neither train-images"):
-        demo.mnist(tmp_path / "elsewhere")
-
-
 def test_the_papers_network_has_15910_parameters():
-    images, _ = demo.digits(28)
-    assert images.shape == (1797, 784)
-    assert sum(p.numel() for p in demo.train((images[:50], demo.digits()[1][:50]), max_steps=1).parameters()) == 15_910
+    pixels, _ = images.digits(28)
+    assert pixels.shape == (1797, 784)
+    assert (
+        sum(p.numel() for p in demo.train((pixels[:50], images.digits()[1][:50]), max_steps=1).parameters()) == 15_910
+    )

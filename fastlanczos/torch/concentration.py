@@ -131,14 +131,15 @@ def gradient_concentration(
     v0 = np.random.default_rng(seed).standard_normal(H.shape[0])
     values, vectors = eigsh(H, k, which="LA", v0=v0, tol=tol, progress=progress)
     order = np.argsort(values)[::-1]
-    shares = (vectors[:, order].T @ (gradient / norm)) ** 2
+    values, vectors = values[order].astype(np.float64), vectors[:, order].astype(np.float64)
+    shares = (vectors.T @ (gradient / norm)) ** 2
     run = lanczos(H, num_steps=min(num_steps, H.shape[0]), v0=gradient, return_basis=False, progress=progress)
     nodes, weights = run.quadrature()
     return GradientConcentration(
         fraction=float(shares.sum()),
         cumulative=np.cumsum(shares),
-        eigenvalues=values[order],
-        eigenvectors=vectors[:, order],
+        eigenvalues=values,
+        eigenvectors=vectors,
         nodes=nodes,
         weights=weights,
         gradient_norm=norm,

@@ -132,6 +132,11 @@ class CurvatureOperator(ABC):
         return self._space.device
 
     @property
+    def data(self) -> Any:
+        """The data set, as it was given."""
+        return self._data
+
+    @property
     def schedule(self) -> Schedule | None:
         """How products are computed; None before the first one."""
         return self._schedule

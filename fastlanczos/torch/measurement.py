@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -145,7 +144,7 @@ def measure(
     tell("density")
     density = spectral_density(H, num_probes=num_probes, num_steps=num_steps, seed=seed)
     tell("gradient")
-    found = gradient_concentration(H, k, num_steps=num_steps, tol=1e-6, seed=seed)
+    found = gradient_concentration(H, k, num_steps=num_steps, tol=1e-3, seed=seed)
     traces = density.dim * np.sum(density.weights * density.nodes, axis=1)
     smallest, largest = density.extremes
     errors: dict[str, float] = {}

@@ -16,6 +16,7 @@ from fastlanczos.torch.curvature import CurvatureOperator
 __all__ = ["Sample", "drawn", "sampling_errors"]
 
 _GROUPS = 8
+_PROBES = 8
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,22 @@ def _enough(batches: Iterator[Any], samples: int) -> list[Any]:
 def sampling_errors(H: CurvatureOperator, sample: Sample, top: Any, *, seed: int) -> dict[str, float]:
     """Return the standard errors of the loss, the trace and the largest eigenvalue that come from drawing samples.
 
-    The sample is taken apart into groups of batches. Loss, v'Hv for a probe v, and u'Hu for the top eigenvector u (by
+    The sample is taken apart into groups of batches. Loss, the mean of v'Hv over a few probes v, and u'Hu for the top eigenvector u (by
     perturbation theory the eigenvalue's change to first order) are means over groups, whose spread tells the error of
-    the mean; a finite data set is taken into account by sqrt(1 - share).
+    the mean, for the trace with a part that comes from the probes, on the safe side; a finite data set is taken into account by sqrt(1 - share).
     """
     groups = _groups(sample.batches)
     if len(groups) < 2:
         return {}
-    vectors = torch.from_numpy(np.stack([np.asarray(top), probe(H.shape[0], seed_sequence(seed))], axis=1))
+    seeds = seed_sequence(seed)
+    probes = [probe(H.shape[0], seeds, index) for index in range(_PROBES)]
+    vectors = torch.from_numpy(np.stack([np.asarray(top), *probes], axis=1))
     values, sizes = [], []
     for group in groups:
         part = H.on(group)
         part.reproducible()
         along = (vectors * (part @ vectors)).sum(0)
-        values.append([part.loss(), float(along[1]), float(along[0])])
+        values.append([part.loss(), float(along[1:].mean()), float(along[0])])
         sizes.append(part.num_samples)
     shares = np.array(sizes) / sum(sizes)
     spread = np.array(values) - shares @ np.array(values)

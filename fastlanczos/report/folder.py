@@ -1,0 +1,67 @@
+"""What lies in a folder to report on: tracked runs, and a study's settings, experiments and findings if it is one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastlanczos.study.results import Results
+from fastlanczos.torch.measurement import Measurement
+from fastlanczos.torch.records import Records
+
+__all__ = ["Contents", "TrackedRun", "read"]
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run of a network: `name` says which, `label` which of several runs with that name."""
+
+    name: str
+    label: str
+    measurements: list[Measurement]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All runs in a folder; `study` and `findings` where it is a study's."""
+
+    runs: list[TrackedRun]
+    study: Results | None
+    findings: list[dict[str, Any]]
+
+    def named(self) -> dict[str, list[TrackedRun]]:
+        """Return {name: its runs}, in the order of the folder."""
+        groups: dict[str, list[TrackedRun]] = {}
+        for run in self.runs:
+            groups.setdefault(run.name, []).append(run)
+        return groups
+
+
+def read(folder: Path) -> Contents:
+    """Read all that is there; raises FileNotFoundError where nothing is."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if (folder / "settings.json").exists() and (folder / "runs").is_dir():
+        study = Results.read(folder)
+        runs = []
+        for run in study.runs:
+            runs.append(TrackedRun(run.name, f"seed {run.seed}", run.measurements))
+            if run.population:
+                runs.append(TrackedRun(f"{run.name}, population statistics", f"seed {run.seed}", run.population))
+        path = folder / "findings.json"
+        found = json.loads(path.read_text(encoding="utf-8"))["findings"] if path.exists() else []
+        if runs:
+            return Contents(runs, study, found)
+    runs = []
+    for place in sorted({path.parent for path in folder.rglob("step-*.json")}):
+        measurements = Records(place).all()
+        if measurements:
+            name = folder.resolve().name if place == folder else str(place.relative_to(folder))
+            runs.append(TrackedRun(name, "", measurements))
+    if not runs:
+        raise FileNotFoundError(
+            f"{folder} holds no measurements: give the directory= of a SpectrumTracker, or the --output of a study"
+        )
+    return Contents(runs, None, [])

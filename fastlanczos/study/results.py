@@ -1,0 +1,91 @@
+"""What a study has found so far, read back from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastlanczos.torch.measurement import Measurement
+from fastlanczos.torch.records import Records
+
+__all__ = ["Results", "RunResult"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One network with one seed: measurements, those with population statistics, descents by step, losses."""
+
+    name: str
+    seed: int
+    measurements: list[Measurement]
+    population: list[Measurement]
+    descents: dict[int, dict[str, Any]]
+    losses: list[float]
+
+    def at(self, step: int) -> Measurement:
+        """Return the measurement at a step; raises KeyError where there is none."""
+        return {m.step: m for m in self.measurements}[step]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All runs of a study and its settings."""
+
+    settings: dict[str, Any]
+    runs: list[RunResult]
+    validation: dict[str, Any] | None
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """Read a study's folder; raises FileNotFoundError where it is none."""
+        path = folder / "settings.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{folder} holds no study: run `fastlanczos study --output {folder}` first")
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        runs = []
+        for name in settings["networks"]:
+            for seed in settings["seeds"]:
+                place = folder / "runs" / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}"
+                measurements = Records(place).all()
+                if not measurements:
+                    continue
+                training = place / "training.json"
+                runs.append(
+                    RunResult(
+                        name,
+                        seed,
+                        measurements,
+                        Records(place / "population").all(),
+                        {int(p.stem.split("-")[1]): _json(p) for p in sorted(place.glob("descent-*.json"))},
+                        _json(training)["losses"] if training.exists() else [],
+                    )
+                )
+        validation = folder / "validation.json"
+        return cls(settings, runs, _json(validation) if validation.exists() else None)
+
+    def of(self, name: str) -> list[RunResult]:
+        """Return the runs of a network, one for each seed."""
+        return [run for run in self.runs if run.name == name]
+
+    def by_seed(self, statistic: Callable[[dict[str, RunResult]], float]) -> list[float]:
+        """Return a statistic of the networks of each seed, leaving out seeds that lack a finished run that it needs."""
+        values = []
+        for seed in self.settings["seeds"]:
+            runs = {run.name: run for run in self.runs if run.seed == seed and run.losses}
+            try:
+                value = float(statistic(runs))
+            except (KeyError, IndexError):
+                continue
+            if np.isfinite(value):
+                values.append(value)
+        return values
+
+
+def _json(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
