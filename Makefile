@@ -49,6 +49,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/eigsh.py
 	$(BIN)/python benchmarks/same_products.py
 	$(BIN)/python benchmarks/hessian.py
+	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/storage.py

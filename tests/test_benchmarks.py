@@ -145,6 +145,23 @@ def test_examples_run(tmp_path):
     assert (tmp_path / "h.png").stat().st_size > 1000
 
 
+def test_examples_of_training_run(tmp_path):
+    table = run("examples/track_training.py", "tracked", cwd=tmp_path)
+    assert [line.split()[1] for line in table.splitlines() if line.startswith("step")] == [
+        "0",
+        "50",
+        "100",
+        "150",
+        "200",
+    ]
+    assert (tmp_path / "tracked" / "spectrum.png").stat().st_size > 10_000
+    assert run("examples/track_training.py", "tracked", cwd=tmp_path) == table  # measured already
+    rows = run("examples/compare_optimizers.py", "optimizers", cwd=tmp_path).splitlines()
+    assert len(rows) == 6
+    assert "SGD" in rows[0]
+    assert "Adam" in rows[0]
+
+
 def test_batched_quadrature_is_as_accurate_as_lapack(tmp_path):
     run("benchmarks/quadrature.py", "--quick", "--output", tmp_path)
     (row,) = json.loads((tmp_path / "quadrature.json").read_text())["rows"]
@@ -162,3 +179,11 @@ def test_the_benchmark_of_hessians_runs_with_the_peers_that_are_there(tmp_path):
         assert row["seconds"]["fastlanczos"] > 0
         assert row["schedule"].startswith("graphs kept")
     assert (tmp_path / "hessian.png").stat().st_size > 1000
+
+
+def test_a_measurement_leaves_trainings_bits_alone(tmp_path):
+    pytest.importorskip("plotly")
+    run("benchmarks/tracking.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "tracking.json").read_text())
+    assert [row["samples"] for row in record["measurements"]] == [64, 256]
+    assert all(row["same bits"] and row["seconds"] > 0 for row in record["measurements"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from fastlanczos.files import write_whole
 from fastlanczos.report.folder import Contents, TrackedRun, read
 from fastlanczos.study.results import Results
 from fastlanczos.torch.measurement import Measurement
+from fastlanczos.torch.pictures import draw_densities, draw_run, new_figure
 
-__all__ = ["draw_run", "write_figures"]
+__all__ = ["write_figures"]
 
 
 def write_figures(folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -33,27 +34,6 @@ def write_figures(folder: str | os.PathLike[str], output: str | os.PathLike[str]
             figure.savefig(file, format="png", dpi=130)
         paths.append(path)
     return paths
-
-
-def draw_run(measurements: Sequence[Measurement]) -> Any:
-    """Draw one run: densities at some steps, extreme eigenvalues, and the gradient's concentration; return the figure.
-
-    Raises ValueError where there is no measurement.
-    """
-    if not measurements:
-        raise ValueError("there is no measurement to draw yet")
-    figure = _figure(11, 3.6)
-    first, second, third = figure.subplots(1, 3)
-    _densities(first, measurements)
-    steps = [m.step for m in measurements]
-    second.plot(steps, [m.largest for m in measurements], "o-", label="largest")
-    second.plot(steps, [m.smallest for m in measurements], "o-", label="most negative")
-    second.set(xlabel="step", ylabel="eigenvalue", yscale="symlog")
-    second.legend(frameon=False)
-    k = len(measurements[0].concentration)
-    third.plot(steps, [m.concentration[-1] for m in measurements], "o-")
-    third.set(xlabel="step", ylabel=f"gradient's energy in the top {k}", ylim=(-0.03, 1.03))
-    return figure
 
 
 def _of_runs(contents: Contents) -> dict[str, Any]:
@@ -107,31 +87,12 @@ def _of_a_study(contents: Contents) -> dict[str, Any]:
     return figures
 
 
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("figures need matplotlib: pip install 'fastlanczos[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _densities(ax: Any, measurements: Sequence[Measurement], most: int = 4) -> None:
-    from matplotlib import colormaps
-
-    chosen = sorted({int(i) for i in np.linspace(0, len(measurements) - 1, min(most, len(measurements))).round()})
-    for place, i in enumerate(chosen):
-        m = measurements[i]
-        color = colormaps["viridis"](0.85 * place / max(1, len(chosen) - 1))
-        m.density.plot(ax, level=None, color=color, lw=1, label=f"step {m.step}")
-    ax.legend(frameon=False, fontsize="small")
-
-
 def _figure_of_densities(groups: dict[str, list[TrackedRun]]) -> Any:
-    figure = _figure(10, 2.8 * -(-len(groups) // 2))
+    figure = new_figure(10, 2.8 * -(-len(groups) // 2))
     for ax, (name, runs) in zip(
         figure.subplots(-(-len(groups) // 2), 2, squeeze=False).flat, groups.items(), strict=False
     ):
-        _densities(ax, runs[0].measurements)
+        draw_densities(ax, runs[0].measurements)
         ax.set_title(name, fontsize="medium")
     return figure
 
@@ -139,7 +100,7 @@ def _figure_of_densities(groups: dict[str, list[TrackedRun]]) -> Any:
 def _lines(
     groups: dict[str, list[TrackedRun]], quantities: dict[str, tuple[Callable[[Measurement], float], str]], drop: int
 ) -> Any:
-    figure = _figure(5.2 * min(2, len(quantities)), 3.4 * -(-len(quantities) // 2))
+    figure = new_figure(5.2 * min(2, len(quantities)), 3.4 * -(-len(quantities) // 2))
     axes = figure.subplots(-(-len(quantities) // 2), min(2, len(quantities)), squeeze=False).flat
     for ax, (title, (value, scale)) in zip(axes, quantities.items(), strict=False):
         _line(ax, groups, value, scale, drop)
@@ -167,7 +128,7 @@ def _line(
 def _gradient(
     groups: dict[str, list[TrackedRun]], quantity: dict[str, tuple[Callable[[Measurement], float], str]], drop: int
 ) -> Any:
-    figure = _figure(10.4, 3.6)
+    figure = new_figure(10.4, 3.6)
     left, right = figure.subplots(1, 2)
     ((title, (value, scale)),) = quantity.items()
     _line(left, groups, value, scale, drop)
@@ -184,7 +145,7 @@ def _gradient(
 
 
 def _exact(validation: dict[str, Any]) -> Any:
-    figure = _figure(10.4, 3.6)
+    figure = new_figure(10.4, 3.6)
     left, right = figure.subplots(1, 2)
     t, sigma = validation["t"], validation["sigma"]
     floor = 1e-2 / (validation["dim"] * sigma * np.sqrt(2 * np.pi))
@@ -205,7 +166,7 @@ def _exact(validation: dict[str, Any]) -> Any:
 def _prediction(study: Results) -> Any:
     shown = [(run, step) for run in study.runs if run.seed == study.runs[0].seed for step in sorted(run.descents)]
     columns = min(4, len(shown))
-    figure = _figure(3.1 * columns, 2.7 * -(-len(shown) // columns))
+    figure = new_figure(3.1 * columns, 2.7 * -(-len(shown) // columns))
     axes = figure.subplots(-(-len(shown) // columns), columns, squeeze=False).flat
     for ax, (run, step) in zip(axes, shown, strict=False):
         found = run.descents[step]

@@ -76,9 +76,10 @@ def _enough(batches: Iterator[Any], samples: int) -> list[Any]:
 def sampling_errors(H: CurvatureOperator, sample: Sample, top: Any, *, seed: int) -> dict[str, float]:
     """Return the standard errors of the loss, the trace and the largest eigenvalue that come from drawing samples.
 
-    The sample is taken apart into groups of batches. Loss, the mean of v'Hv over a few probes v, and u'Hu for the top eigenvector u (by
-    perturbation theory the eigenvalue's change to first order) are means over groups, whose spread tells the error of
-    the mean, for the trace with a part that comes from the probes, on the safe side; a finite data set is taken into account by sqrt(1 - share).
+    The sample is taken apart into groups of batches. The loss, the mean of v'Hv over a few probes v, and u'Hu for the
+    top eigenvector u (by perturbation theory the eigenvalue's change to first order) are means over the groups, whose
+    spread tells the error of the mean. That of the trace has a part from the probes, and is on the safe side. What was
+    drawn without replacement from a data set of known size has the factor sqrt(1 - share).
     """
     groups = _groups(sample.batches)
     if len(groups) < 2:

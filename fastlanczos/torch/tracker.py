@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from fastlanczos.operators import as_dimension
 from fastlanczos.torch.curvature import CurvatureOperator
 from fastlanczos.torch.measurement import Measurement, measure
+from fastlanczos.torch.pictures import draw_run
 from fastlanczos.torch.records import Records
 from fastlanczos.torch.sampling import Sample, drawn
 
@@ -195,8 +196,6 @@ class SpectrumTracker:
 
     def plot(self) -> Any:
         """Draw densities, extreme eigenvalues and the gradient's concentration over the steps; return the figure."""
-        from fastlanczos.report.figures import draw_run
-
         return draw_run(self.measurements)
 
     def _learning_rate(self) -> float:

@@ -1,0 +1,20 @@
+"""A study small enough for tests."""
+
+from fastlanczos.study.settings import Settings
+
+TINY = Settings(
+    seeds=(0,),
+    steps=6,
+    drop_at=4,
+    measure_at=(0, 4, 6),
+    population_at=(4,),
+    descend_at=(4,),
+    samples=32,
+    k=3,
+    num_probes=2,
+    num_steps=8,
+    descent_steps=3,
+    batch_size=16,
+    width=2,
+    blocks=(1, 1),
+)
