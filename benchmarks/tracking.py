@@ -69,9 +69,8 @@ def main(arguments=None):
     images, labels = load_images()[1]
     count = 256 if options.quick else len(labels)
     data = images[:count], labels[:count]
-    sizes = (
-        {"k": 10, "num_probes": 2, "num_steps": 40} if not options.quick else {"k": 3, "num_probes": 1, "num_steps": 8}
-    )
+    k, probes, steps = (3, 1, 8) if options.quick else (10, 2, 40)
+    sizes = {"k": k, "num_probes": probes, "num_steps": steps}
     epochs = 2 if options.quick else 5
     plain, epoch, _, _ = one_run(data, epochs, 128, False)
     rows, results = [], {"epoch": epoch, "measurements": []}
