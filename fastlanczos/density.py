@@ -16,12 +16,29 @@ import scipy.stats
 
 from fastlanczos.arrays import Float64
 from fastlanczos.files import write_whole
+from fastlanczos.intervals import short_tail, standard_error, widths
 
-__all__ = ["SpectralDensity"]
+__all__ = ["Distances", "SpectralDensity"]
 
 _FORMAT = "fastlanczos.SpectralDensity"
 _VERSION = 1
 _BLOCK = 2_000_000  # kernel values held at a time while a density is evaluated
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far two spectral measures are apart.
+
+    Attributes
+    ----------
+    wasserstein : float
+        Wasserstein-1 distance, the integral of the gap between the cumulative distributions, in eigenvalues' units.
+    kolmogorov : float
+        The largest gap between the cumulative distributions.
+    """
+
+    wasserstein: float
+    kolmogorov: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,17 +160,62 @@ class SpectralDensity:
     ) -> tuple[Float64, Float64]:
         """Return (low, high), a confidence band for the blurred density at `t`, or for its cdf.
 
-        Student's t interval over the probes at each point; it covers the sampling of probes, not the quadrature. The
-        lower end may be negative: nothing is clipped. Raises ValueError for a single probe, which has no spread.
+        Student's interval over the probes at each point, longer on the side that they are skewed to; it covers the
+        sampling of probes, not the quadrature (see `quadrature_bound`). The lower end may be negative: nothing is
+        clipped. Raises ValueError for a single probe, which has no spread.
         """
         if self.num_probes < 2:
             raise ValueError("a band needs at least two probes: one probe has no spread")
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level must be between 0 and 1, got {level!r}")
         samples = self._over_probes(t, _cumulative if cumulative else _gaussian, self._bandwidth(sigma))
-        factor = scipy.stats.t.ppf(0.5 + level / 2, self.num_probes - 1) / np.sqrt(self.num_probes)
-        center, half = samples.mean(axis=0), factor * samples.std(axis=0, ddof=1)
-        return center - half, center + half
+        center = samples.mean(axis=0)
+        below, above = widths(level, standard_error(samples), short_tail(samples), self.num_probes)
+        return center - below, center + above
+
+    def quadrature_bound(self, sigma: float | None = None) -> float:
+        """Return a bound on what the rules' finite number m of nodes does to the blurred density, at any point.
+
+        The Gaussian is analytic: with M its largest modulus on the ellipse of parameter rho around the spectrum, a rule
+        of m nodes is off by at most 4 M rho^(1 - 2m) / (rho - 1), here with the best rho. It falls geometrically in m
+        once m is some multiple of range / sigma; before that it is the trivial bound, the Gaussian's height.
+        """
+        width = self._bandwidth(sigma)
+        low, high = self.extremes
+        m = int((self.weights > 0).sum(axis=1).min())
+        height = 1.0 / (width * np.sqrt(2.0 * np.pi))
+        rho = 1.0 + np.logspace(-6, 3, 2000)
+        rise = 0.5 * (0.25 * (high - low) * (rho - 1.0 / rho) / width) ** 2
+        exponent = np.log(4.0) + rise + (1 - 2 * m) * np.log(rho) - np.log(rho - 1.0)
+        return float(height * max(np.exp(min(0.0, float(exponent.min()))), np.finfo(np.float64).eps))
+
+    def compare(self, other: SpectralDensity) -> Distances:
+        """Return how far two densities are apart, as measures that are not blurred."""
+        (x, below_x), (y, below_y) = _steps(self), _steps(other)
+        points = np.sort(np.concatenate([x, y]))
+        gaps = np.abs(below_x[np.searchsorted(x, points, "right")] - below_y[np.searchsorted(y, points, "right")])
+        return Distances(float(gaps[:-1] @ np.diff(points)), float(gaps.max()))
+
+    def __add__(self, other: SpectralDensity) -> SpectralDensity:
+        """Return the density of both ones' probes together.
+
+        Raises ValueError where the dimensions differ, or both have probes of the same seed, which are the same probes.
+        """
+        if not isinstance(other, SpectralDensity):
+            return NotImplemented
+        if self.dim != other.dim:
+            raise ValueError(f"the densities are of operators of dimension {self.dim} and {other.dim}")
+        seeds = self.info.get("seed"), other.info.get("seed")
+        if seeds[0] is not None and seeds[0] == seeds[1]:
+            raise ValueError(f"both densities have the probes of seed {seeds[0]}: give the runs different seeds")
+        size = max(self.nodes.shape[1], other.nodes.shape[1])
+        missing = [((0, 0), (0, size - d.nodes.shape[1])) for d in (self, other)]
+        nodes = [np.pad(d.nodes, pad, mode="edge") for d, pad in zip((self, other), missing, strict=True)]
+        weights = [np.pad(d.weights, pad) for d, pad in zip((self, other), missing, strict=True)]
+        info = {key: value for key, value in self.info.items() if other.info.get(key) == value}
+        if "num_matvecs" in self.info and "num_matvecs" in other.info:
+            info["num_matvecs"] = self.info["num_matvecs"] + other.info["num_matvecs"]
+        if "asymmetry" in self.info and "asymmetry" in other.info:
+            info["asymmetry"] = max(self.info["asymmetry"], other.info["asymmetry"])
+        return SpectralDensity(np.concatenate(nodes), np.concatenate(weights), self.dim, info)
 
     def grid(self, num: int = 10_000, sigma: float | None = None) -> Float64:
         """Return `num` equidistant points that cover the blurred density: the nodes' range and 5 sigma beyond."""
@@ -287,6 +349,13 @@ class SpectralDensity:
             f"SpectralDensity(n={self.dim}, {self.num_probes} x {self.nodes.shape[1]} nodes in "
             f"[{low:.6g}, {high:.6g}], mean={self.mean:.6g}{how})"
         )
+
+
+def _steps(density: SpectralDensity) -> tuple[Float64, Float64]:
+    """Nodes of all probes, ascending, and the cumulative distribution before the first and after each of them."""
+    order = np.argsort(density.nodes, axis=None)
+    below = np.concatenate([[0.0], np.cumsum(density.weights.ravel()[order])])
+    return density.nodes.ravel()[order], below / below[-1]
 
 
 def _gaussian(distance: Float64, sigma: float) -> Float64:

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from fastlanczos.arrays import Float64
 from fastlanczos.density import SpectralDensity
-from fastlanczos.drive import drive
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss import quadrature
-from fastlanczos.iteration import LanczosIteration
 from fastlanczos.operators import as_dimension, as_operator
 from fastlanczos.plan import plan_memory
 from fastlanczos.probes import DISTRIBUTIONS, probe, seed_sequence
+from fastlanczos.runs import lanczos_runs
 
 __all__ = ["spectral_density"]
+
+_MOST_PROBES = 1000
 
 
 def spectral_density(
@@ -30,6 +32,7 @@ def spectral_density(
     probes: str = "sphere",
     reorthogonalize: str = "auto",
     basis_dtype: str = "float64",
+    rtol: float | None = None,
     max_memory: int | None = None,
     like: Any = None,
     progress: bool = False,
@@ -60,6 +63,9 @@ def spectral_density(
         `info["reorthogonalize"]` and the repr say which it was.
     basis_dtype : {"float64", "float32"}
         Storage of the basis.
+    rtol : float, optional
+        Draw more probes, up to a thousand, until the 95% band of the cumulative distribution is within +-rtol
+        everywhere; `num_probes` is then what to begin with.
     max_memory : int, optional
         Bytes that bases and vectors may take together, by default half of what is available. Decides how many probes go
         in lockstep (`info["lockstep"]`), and what "auto" is.
@@ -109,24 +115,18 @@ def spectral_density(
         raise ValueError(f'reorthogonalize must be "auto", "full" or "none", got {reorthogonalize!r}')
     if basis_dtype not in ("float64", "float32"):
         raise ValueError(f'basis_dtype must be "float64" or "float32", got {basis_dtype!r}')
+    if rtol is not None and not rtol > 0:
+        raise ValueError(f"rtol must be positive, got {rtol!r}")
     if max_memory is not None:
         max_memory = as_dimension(max_memory, "max_memory")
     seeds = seed_sequence(seed)
     plan = plan_memory(operator, num_probes, num_steps, reorthogonalize, basis_dtype, max_memory)
 
     rules: list[tuple[Any, Any]] = []
-    asymmetry, num_matvecs = 0.0, 0
-    iterations: list[LanczosIteration] = []
+    asymmetry, num_matvecs, precision = 0.0, 0, operator.precision
 
-    def new_iteration(v0: Any) -> LanczosIteration:
-        return LanczosIteration(
-            operator.dim,
-            num_steps,
-            v0=v0,
-            like=operator.kind,
-            reorthogonalize=plan.reorthogonalize,
-            basis_dtype=basis_dtype,
-        )
+    def start(index: int) -> Float64:
+        return probe(operator.dim, seeds, index, probes)
 
     def so_far() -> SpectralDensity:
         width = max(len(nodes) for nodes, _ in rules)
@@ -146,28 +146,24 @@ def spectral_density(
 
     with tqdm(total=num_probes * num_steps, desc="Lanczos", unit="product", disable=not progress) as bar:
         try:
-            for first in range(0, num_probes, plan.lockstep):
-                some = range(first, min(first + plan.lockstep, num_probes))
-                starts = [probe(operator.dim, seeds, index, probes) for index in some]
-                for slot, v0 in enumerate(starts):
-                    if slot < len(iterations):
-                        iterations[slot].restart(v0)
-                    else:
-                        iterations.append(new_iteration(v0))
-                group = iterations[: len(starts)]
-                bar.set_postfix_str(f"probe {first + 1} of {num_probes}" + f" to {some[-1] + 1}" * (len(some) > 1))
-                drive(group, operator, bar=bar)
-                for iteration, v0 in zip(group, starts, strict=True):
-                    bar.update(num_steps - iteration.num_steps)  # an invariant subspace saves the rest
+            wanted = num_probes
+            while len(rules) < wanted:
+                indices = range(len(rules), wanted)
+                for v0, iteration in lanczos_runs(
+                    operator, start, indices, num_steps, plan, bar, basis_dtype=basis_dtype
+                ):
                     nodes, weights = quadrature(iteration.alpha, iteration.beta)
                     mass = 1.0 if probes == "sphere" else float(np.einsum("i,i->", v0, v0)) / operator.dim
                     rules.append((nodes, weights * mass))
                     asymmetry = max(asymmetry, iteration.asymmetry)
+                    precision = max(precision, iteration.precision)
                     num_matvecs += iteration.num_steps
+                if rtol is not None:
+                    wanted = _wanted_probes(so_far(), rtol)
+                    bar.total = max(wanted, len(rules)) * num_steps
         except BaseException as error:
             error.finished_probes = so_far() if rules else None  # type: ignore[attr-defined]
             raise
-    precision = max(operator.precision, *(iteration.precision for iteration in iterations))
     warn_if_asymmetric(asymmetry, precision, stacklevel=2)
     density = so_far()
     low, high = density.extremes
@@ -179,3 +175,25 @@ def spectral_density(
             stacklevel=2,
         )
     return density
+
+
+def _wanted_probes(density: SpectralDensity, rtol: float) -> int:
+    """How many probes the cumulative distribution's band is likely to take to be within +-rtol."""
+    count = density.num_probes
+    if count < 2:
+        return 2
+    t = density.grid(1000)
+    center = density.cdf(t)
+    low, high = density.band(t, cumulative=True)
+    half = float(max((high - center).max(), (center - low).max()))
+    if half <= rtol:
+        return count
+    if count >= _MOST_PROBES:
+        warnings.warn(
+            f"stopped at {count} probes, whose band of the cumulative distribution is +-{half:.2g}: rtol={rtol:.2g} "
+            "is beyond them",
+            UserWarning,
+            stacklevel=3,
+        )
+        return count
+    return min(_MOST_PROBES, 3 * count, count + 1 + int(1.1 * count * ((half / rtol) ** 2 - 1)))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.stats import norm
 
 import fastlanczos as fl
@@ -72,8 +73,49 @@ def test_band_is_students_interval_over_the_probes(cumulative):
     singles = [fl.SpectralDensity(x[None], w[None], 100) for x, w in zip(DENSITY.nodes, DENSITY.weights, strict=True)]
     samples = np.array([s.cdf(t, 0.2) if cumulative else s(t, 0.2) for s in singles])
     half = 2.353363 * samples.std(axis=0, ddof=1) / 2  # Student's t with 3 degrees of freedom, 95% one-sided
-    np.testing.assert_allclose((high - low) / 2, half, rtol=1e-6)
-    np.testing.assert_allclose((high + low) / 2, samples.mean(axis=0), rtol=1e-12)
+    below, above = samples.mean(axis=0) - low, high - samples.mean(axis=0)
+    np.testing.assert_allclose(np.minimum(below, above), half, rtol=1e-6)
+    skewness = ((samples - samples.mean(axis=0)) ** 3).sum(axis=0)
+    assert np.array_equal(above > below, skewness > 0)  # longer on the side that the probes are skewed to
+
+
+def test_more_probes_of_other_seeds_are_put_together():
+    A = np.diag(np.linspace(-1.0, 2.0, 300))
+    a, b = (fl.spectral_density(A, num_probes=k, num_steps=m, seed=s) for k, m, s in ((2, 20, 0), (3, 15, 1)))
+    both = a + b
+    assert both.num_probes == 5
+    assert both.mean == pytest.approx((2 * a.mean + 3 * b.mean) / 5, rel=1e-14)
+    assert both.info["num_matvecs"] == 2 * 20 + 3 * 15
+    assert "5 x 20 nodes" in repr(both)
+    with pytest.raises(ValueError, match="both densities have the probes of seed 0"):
+        a + a
+    with pytest.raises(ValueError, match="dimension 300 and 1"):
+        a + fl.SpectralDensity.from_eigenvalues([1.0])
+
+
+def test_distances_are_scipys_and_vanish_for_the_same_measure():
+    generator = np.random.default_rng(0)
+    one, two = (fl.SpectralDensity.from_eigenvalues(generator.standard_normal(50) + shift) for shift in (0, 0.5))
+    found = one.compare(two)
+    assert found.wasserstein == pytest.approx(scipy.stats.wasserstein_distance(one.nodes[0], two.nodes[0]), rel=1e-12)
+    assert found.kolmogorov == pytest.approx(scipy.stats.ks_2samp(one.nodes[0], two.nodes[0]).statistic, rel=1e-12)
+    assert one.compare(one) == fl.Distances(0.0, 0.0)
+
+
+@pytest.mark.parametrize("sigma", [0.15, 0.25, 0.35])
+def test_the_quadratures_bound_holds_and_falls_with_the_nodes(sigma):
+    d = np.linspace(-2.0, 2.0, 400)
+    A, v0 = np.diag(d), np.ones(400)
+    exact = fl.SpectralDensity.from_eigenvalues(d)
+    bounds = []
+    for m in (8, 16, 32):
+        nodes, weights = fl.lanczos(A, num_steps=m, v0=v0).quadrature()
+        rule = fl.SpectralDensity(nodes[None], weights[None], 400)
+        t = exact.grid(300, sigma)
+        bounds.append(rule.quadrature_bound(sigma))
+        assert np.abs(rule(t, sigma) - exact(t, sigma)).max() <= bounds[-1] + 1e-14
+    assert bounds[0] > bounds[1] > bounds[2]
+    assert bounds[2] < 0.1 * exact(0.0, sigma)
 
 
 def test_one_probe_has_no_band():

@@ -178,3 +178,15 @@ def test_a_dense_matrix_gives_the_same_bits_however_much_memory_there_is(dtype):
     assert (roomy.info["lockstep"], tight.info["lockstep"], none.info["lockstep"]) == (6, 2, 6)
     assert np.array_equal(roomy.nodes, tight.nodes)
     assert none.info["reorthogonalize"] == "none"
+
+
+def test_probes_are_drawn_until_the_band_is_as_narrow_as_asked_for():
+    A = np.diag(np.linspace(-1.0, 2.0, 300))
+    d = fl.spectral_density(A, num_probes=3, num_steps=20, rtol=0.02, seed=0)
+    t = d.grid(1000)
+    low, high = d.band(t, cumulative=True)
+    assert max((high - d.cdf(t)).max(), (d.cdf(t) - low).max()) <= 0.02
+    again = fl.spectral_density(A, num_probes=d.num_probes, num_steps=20, seed=0)
+    assert np.array_equal(again.nodes, d.nodes)
+    with pytest.raises(ValueError, match="rtol must be positive"):
+        fl.spectral_density(A, rtol=0.0)

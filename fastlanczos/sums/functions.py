@@ -1,0 +1,108 @@
+"""Functions of a matrix: by name or callable, with where they are defined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastlanczos.arrays import Float64
+
+__all__ = ["MatrixFunction", "as_function"]
+
+
+@dataclass(frozen=True)
+class MatrixFunction:
+    """f for f(A); `needs` is "" where f is defined everywhere, "positive", "nonnegative" or "nonzero" otherwise."""
+
+    name: str
+    call: Callable[[Float64], Any]
+    needs: str = ""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether f(A) is A."""
+        return self.name == "identity"
+
+    def at(self, nodes: Float64, weights: Float64, dim: int) -> Float64:
+        """Return f at the nodes of a Gauss rule; where a weight is zero, 0.
+
+        Raises ValueError where f is not defined at a node, naming it. A node counts as zero within the rounding of the
+        operator's norm, dim eps |A|: there the square root takes 0.
+        """
+        used = weights > 0
+        x = nodes[used]
+        zero = dim * np.finfo(np.float64).eps * np.abs(x).max(initial=0.0)
+        lowest = int(np.argmin(x))
+        told = f"the smallest node is {x[lowest]:.6g}, with weight {weights[used][lowest]:.2g}"
+        if self.needs in ("positive", "nonzero"):
+            close = np.abs(x) <= zero
+            if close.any():
+                raise ValueError(
+                    f"{self.name} is singular at an eigenvalue that is zero to rounding: node {x[close][0]:.3g}, with "
+                    f"weight {weights[used][close][0]:.2g}, where the operator's norm is {np.abs(x).max():.3g}. Shift "
+                    "the operator (A + s I), or take a function that is finite there"
+                )
+        if self.needs == "positive" and x[lowest] < 0:
+            raise ValueError(f"{self.name} needs a positive definite operator, but {told}")
+        if self.needs == "nonnegative":
+            if x[lowest] < -zero:
+                raise ValueError(f"{self.name} needs an operator without negative eigenvalues, but {told}")
+            x = np.where(np.abs(x) <= zero, 0.0, x)
+        with np.errstate(all="ignore"):  # what is not finite is told below
+            found = np.asarray(self.call(x))
+        if found.shape != x.shape:
+            raise ValueError(
+                f"fun must be vectorized: for points of shape {x.shape} it returned an array of shape {found.shape}"
+            )
+        if np.iscomplexobj(found) or found.dtype.kind not in "fiub":
+            raise TypeError(f"fun must return real numbers, got dtype {found.dtype}")
+        bad = ~np.isfinite(found)
+        if bad.any():
+            hint = ", which is zero to rounding" if abs(x[bad][0]) <= zero else ""
+            raise ValueError(f"fun returned {found[bad][0]} at the point {x[bad][0]:.9g}{hint}")
+        values = np.zeros(nodes.shape)
+        values[used] = found
+        return values
+
+    def rounding(self, nodes: Float64, values: Float64, weights: Float64) -> float:
+        """Return what rounding leaves uncertain of sum_i weights_i f(nodes_i), f at the nodes being `values`.
+
+        Nodes are known to eps |A|, and f of them to a few eps.
+        """
+        eps = float(np.finfo(np.float64).eps)
+        used = weights > 0
+        x = nodes[used]
+        shift = 4 * eps * float(np.abs(x).max(initial=0.0))
+        with np.errstate(all="ignore"):
+            moved = np.abs(np.asarray(self.call(x + shift), dtype=np.float64) - values[used])
+        return float(weights[used] @ (np.where(np.isfinite(moved), moved, 0.0) + 4 * eps * np.abs(values[used])))
+
+
+_NAMED: dict[str, tuple[Callable[[Float64], Any], str]] = {
+    "identity": (lambda x: x, ""),
+    "exp": (np.exp, ""),
+    "sign": (np.sign, ""),
+    "log": (np.log, "positive"),
+    "sqrt": (np.sqrt, "nonnegative"),
+    "inv": (lambda x: 1.0 / x, "nonzero"),
+    "inv_sqrt": (lambda x: 1.0 / np.sqrt(x), "positive"),
+}
+
+
+def as_function(fun: Any) -> MatrixFunction:
+    """Return what None (the identity), a name, ("power", p) or a vectorized callable stands for."""
+    if fun is None:
+        fun = "identity"
+    if isinstance(fun, str) and fun in _NAMED:
+        return MatrixFunction(fun, *_NAMED[fun])
+    if isinstance(fun, tuple) and len(fun) == 2 and fun[0] == "power" and isinstance(fun[1], (int, float)):
+        p = fun[1]
+        if float(p).is_integer():
+            return MatrixFunction("identity" if p == 1 else f"power {p}", lambda x: x ** float(p), "nonzero" * (p < 0))
+        return MatrixFunction(f"power {p}", lambda x: x**p, "nonnegative" if p > 0 else "positive")
+    if callable(fun):
+        return MatrixFunction(getattr(fun, "__name__", "fun"), fun)
+    raise ValueError(f'fun must be a vectorized callable, one of {", ".join(_NAMED)}, or ("power", p); got {fun!r}')

@@ -1,0 +1,195 @@
+"""f(A) b by Lanczos."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal
+from tqdm import tqdm
+
+from fastlanczos.arrays import Float64, is_tensor, on_device
+from fastlanczos.drive import drive
+from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.iteration import LanczosIteration
+from fastlanczos.memory import available_memory
+from fastlanczos.operators import Operator, as_dimension, as_operator
+from fastlanczos.sums.functions import MatrixFunction, as_function
+from fastlanczos.sums.products import on_host
+
+__all__ = ["funm_multiply", "lanczos_product"]
+
+_LOOK = 5  # steps between two looks at how much the product still changes
+
+
+def funm_multiply(
+    A: Any,
+    fun: Any,
+    b: Any,
+    dim: int | None = None,
+    *,
+    tol: float = 1e-10,
+    num_steps: int = 1000,
+    reorthogonalize: str = "auto",
+    progress: bool = False,
+) -> Any:
+    """Return f(A) b for a symmetric operator, by Lanczos from b: f(A) b = |b| V' f(T) e_1.
+
+    Parameters
+    ----------
+    A, dim
+        The operator, as in `lanczos`.
+    fun : callable, str or ("power", p)
+        f, as in `trace`.
+    b : array, shape (n,) or (n, k)
+        Vector, or columns, each with a run of its own.
+    tol : float
+        Stop when the last five steps changed the result by less than this, relative to its norm (for "inv", when
+        the residual |b - A x| is below tol |b|).
+    num_steps : int
+        The most steps.
+    reorthogonalize : {"auto", "full", "none"}
+        "full" keeps the basis. "none" keeps three vectors, and runs twice: once for T, and again to add up the result.
+        By default "full" where the basis fits a quarter of the memory.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    array of b's shape
+        float64; for a tensor one of b's dtype on the CPU.
+
+    Raises
+    ------
+    ValueError
+        Where shapes do not fit, or f is not defined on the spectrum.
+
+    Warns
+    -----
+    UserWarning
+        Where `num_steps` was reached before `tol`; says how far it got.
+
+    References
+    ----------
+    Druskin and Knizhnerman, "Two polynomial methods of calculating functions of symmetric matrices", USSR Comput. Math.
+    Math. Phys. 29 (1989).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlanczos as fl
+    >>> d = np.linspace(1, 10, 1000)
+    >>> x = fl.funm_multiply(np.diag(d), "inv", np.ones(1000))
+    >>> bool(np.abs(d * x - 1).max() < 1e-8)
+    True
+    """
+    f = as_function(fun)
+    if reorthogonalize not in ("auto", "full", "none"):
+        raise ValueError(f'reorthogonalize must be "auto", "full" or "none", got {reorthogonalize!r}')
+    if not tol > 0:
+        raise ValueError(f"tol must be positive, got {tol!r}")
+    num_steps = as_dimension(num_steps, "num_steps")
+    columns = on_host(b)
+    if columns.ndim not in (1, 2):
+        raise ValueError(f"b must have shape (n,) or (n, k), got {columns.shape}")
+    like = b if is_tensor(b) or on_device(b) else None
+    operator = as_operator(
+        A, columns.shape[0] if dim is None and callable(A) and not hasattr(A, "shape") else dim, v0=like
+    )
+    if columns.shape[0] != operator.dim:
+        raise ValueError(f"A has dimension {operator.dim}, and b shape {columns.shape}")
+    if not np.isfinite(columns).all():
+        raise ValueError("b has entries that are NaN or infinite")
+    steps = min(num_steps, operator.dim)
+    two_pass = reorthogonalize == "none" or on_device(b)
+    if reorthogonalize == "auto":
+        two_pass = two_pass or 8 * steps * operator.dim > available_memory() // 4
+    block = columns.reshape(operator.dim, -1)
+    result = np.zeros_like(block)
+    worst, asymmetry, precision = 0.0, 0.0, operator.precision
+    with tqdm(desc="f(A) b", unit="product", disable=not progress) as bar:
+        for j in range(block.shape[1]):
+            product = lanczos_product(operator, f, block[:, j], steps, tol, two_pass, bar)
+            result[:, j] = product.vector
+            worst = max(worst, product.change)
+            asymmetry, precision = max(asymmetry, product.asymmetry), max(precision, product.precision)
+    if worst > tol:
+        warnings.warn(
+            f"f(A) b still changed by {worst:.1e} of its norm when num_steps={num_steps} was reached, above "
+            f"tol={tol:.1e}",
+            UserWarning,
+            stacklevel=2,
+        )
+    warn_if_asymmetric(asymmetry, precision, stacklevel=2)
+    shaped = result.reshape(columns.shape)
+    if is_tensor(b):
+        import torch
+
+        return torch.from_numpy(shaped).to(dtype=b.dtype, device=b.device)
+    return shaped
+
+
+class _Product:
+    """f(A) b so far: `change` is what the last steps did to it, relative to its norm."""
+
+    def __init__(self, f: MatrixFunction, norm: float, dim: int, tol: float) -> None:
+        self._f, self._norm, self._dim, self._tol = f, norm, dim, tol
+        self.coefficients: Float64 = np.zeros(0)
+        self.change = float("inf")
+        self.vector: Float64 = np.zeros(0)
+        self.asymmetry, self.precision = 0.0, 0.0
+
+    def look(self, run: LanczosIteration) -> bool:
+        """Evaluate |b| f(T) e_1; return whether it has settled."""
+        alpha, beta = run.alpha, run.beta
+        theta, S = eigh_tridiagonal(alpha, beta) if len(alpha) > 1 else (alpha.copy(), np.ones((1, 1)))
+        now = self._norm * (S @ (self._f.at(theta, np.maximum(S[0] ** 2, 1e-300), self._dim) * S[0]))
+        before = np.pad(self.coefficients, (0, len(now) - len(self.coefficients)))
+        self.coefficients = now
+        size = float(np.linalg.norm(now))
+        if run.breakdown or len(now) == self._dim:
+            self.change = 0.0
+        elif self._f.name == "inv":
+            self.change = run.residual_norm * abs(float(now[-1])) / self._norm
+        else:
+            self.change = float(np.linalg.norm(now - before)) / size if size > 0 else 0.0
+        return self.change <= self._tol
+
+
+def lanczos_product(
+    operator: Operator, f: MatrixFunction, b: Float64, num_steps: int, tol: float, two_pass: bool, bar: Any
+) -> _Product:
+    """Return f(A) b for one vector; the two-pass way takes each product twice, and a few vectors of memory."""
+    norm = float(np.linalg.norm(b))
+    product = _Product(f, norm, operator.dim, tol)
+    if norm == 0:
+        product.change, product.vector = 0.0, np.zeros(operator.dim)
+        return product
+    reorthogonalize = "none" if two_pass else "full"
+    run = LanczosIteration(operator.dim, num_steps, v0=b, like=operator.kind, reorthogonalize=reorthogonalize)
+
+    def settled() -> None:
+        if run.num_steps % _LOOK == 0 and not run.finished and product.look(run):
+            raise StopIteration
+
+    drive([run], operator, bar=bar, callback=settled)
+    if len(product.coefficients) < run.num_steps:
+        product.look(run)
+    product.asymmetry, product.precision = run.asymmetry, run.precision
+    if not two_pass:
+        product.vector = on_host(run.result().basis).T @ product.coefficients
+        return product
+    run.restart(b)
+    total = product.coefficients[0] * (run.vector + 0.0)
+
+    def add() -> None:
+        nonlocal total
+        if run.num_steps >= len(product.coefficients):
+            raise StopIteration
+        total = total + product.coefficients[run.num_steps] * run.vector
+
+    if len(product.coefficients) > 1:
+        drive([run], operator, bar=bar, callback=add)
+    product.vector = on_host(total)
+    return product

@@ -1,0 +1,72 @@
+"""XTrace: the trace of A with a low-rank part from the products themselves, each probe tested on the others' part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastlanczos.arrays import Float64
+from fastlanczos.intervals import short_tail, standard_error
+from fastlanczos.operators import Operator
+from fastlanczos.probes import probe
+from fastlanczos.sums.estimate import Estimate
+from fastlanczos.sums.products import multiply
+
+__all__ = ["xtrace"]
+
+
+def xtrace(
+    operator: Operator,
+    num_probes: int,
+    seeds: np.random.SeedSequence,
+    wanted: tuple[float, float] | None,
+    limit: int,
+    bar: Any,
+) -> Estimate:
+    """Estimate tr A by XTrace (Epperly, Tropp and Webber, arXiv 2301.07825, section 2.1): two products a probe.
+
+    Probe i is tested on the operator without its part in the span Q_i of A times all other probes; the average of these
+    estimates does not depend on the probes' order. Q_i is Q without one direction: with Q R = A Omega, the one along
+    s_i, column i of R^-T normalized.
+    """
+    n = operator.dim
+    count = min(num_probes, n)
+    omega = np.zeros((n, 0))
+    image = np.zeros((n, 0))
+    products = 0
+    while True:
+        new = np.stack([probe(n, seeds, i) for i in range(omega.shape[1], count)], axis=1)
+        omega = np.concatenate([omega, new], axis=1)
+        image = np.concatenate([image, multiply(operator, new, bar)], axis=1)
+        Q, R = np.linalg.qr(image)
+        values = _leave_one_out(omega, image, Q, R, multiply(operator, Q, bar))
+        products += new.shape[1] + Q.shape[1]
+        error = float(standard_error(values))
+        info = {"method": "xtrace", "num_steps": 1, "deflated": count, "seed": seeds.entropy, "asymmetry": 0.0}
+        estimate = Estimate(float(values.mean()), error, 0.0, count, products, float(short_tail(values)), info)
+        if wanted is None or count == n:
+            return estimate
+        more = min(2 * count, n)
+        if estimate.half_width() <= max(wanted[0] * abs(estimate.value), wanted[1]) or products + 3 * count > limit:
+            return estimate
+        count = more
+
+
+def _leave_one_out(omega: Float64, image: Float64, Q: Float64, R: Float64, Z: Float64) -> Float64:
+    n, k = omega.shape
+    S = np.linalg.inv(R).T
+    S /= np.linalg.norm(S, axis=0)
+    H, W, T = Q.T @ Z, Q.T @ omega, Z.T @ omega
+    SW = np.einsum("ij,ij->j", S, W)
+    values = np.empty(k)
+    for i in range(k):
+        s, w, t = S[:, i], W[:, i], T[:, i]
+        # Q_i = Q (1 - s s'); mu is the probe's part outside of it, and its norm is set to sqrt(n - rank).
+        inside = w - s * SW[i]
+        low_rank = np.trace(H) - s @ H @ s
+        outside = (n - (k - 1)) / (omega[:, i] @ omega[:, i] - inside @ inside)
+        mixed = t - s * (s @ t)  # (1 - s s') Z' omega
+        rest = omega[:, i] @ image[:, i] - 2 * inside @ mixed + inside @ H @ inside
+        values[i] = low_rank + outside * rest
+    return values
