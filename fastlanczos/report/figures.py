@@ -101,11 +101,11 @@ def _lines(
     groups: dict[str, list[TrackedRun]], quantities: dict[str, tuple[Callable[[Measurement], float], str]], drop: int
 ) -> Any:
     figure = new_figure(5.2 * min(2, len(quantities)), 3.4 * -(-len(quantities) // 2))
-    axes = figure.subplots(-(-len(quantities) // 2), min(2, len(quantities)), squeeze=False).flat
+    axes = list(figure.subplots(-(-len(quantities) // 2), min(2, len(quantities)), squeeze=False).flat)
     for ax, (title, (value, scale)) in zip(axes, quantities.items(), strict=False):
         _line(ax, groups, value, scale, drop)
         ax.set(ylabel=title)
-    for ax in list(axes)[len(quantities) :]:
+    for ax in axes[len(quantities) :]:
         ax.remove()
     figure.axes[0].legend(frameon=False, fontsize="small")
     return figure
@@ -158,6 +158,9 @@ def _exact(validation: dict[str, Any]) -> Any:
         some = [e for e in validation["errors"] if e["probes"] == probes]
         label = f"{probes} probe{'s' if probes > 1 else ''}"
         right.loglog([e["steps"] for e in some], [e["gap"] for e in some], "o-", label=label)
+    steps = sorted({e["steps"] for e in validation["errors"]})
+    right.set_xticks(steps, steps)
+    right.minorticks_off()
     right.set(xlabel="Lanczos steps", ylabel="largest gap of the cumulative distributions")
     right.legend(frameon=False)
     return figure
