@@ -181,7 +181,7 @@ class _Sums:
         self.products_a_probe = self.num_steps
         self.taken_out = Deflation(np.zeros((0, operator.dim)), 0.0, 0, np.zeros(0))
         self.samples: list[float] = []
-        self.changes: list[float] = []
+        self.changes: list[tuple[float, float]] = []
         self.num_matvecs = 0
         self.asymmetry, self.precision = 0.0, operator.precision
         self.rounding = 0.0
@@ -198,7 +198,7 @@ class _Sums:
         rest = self.operator.dim - self.taken_out.rank
         if rest == 0:
             self.samples += [0.0] * number
-            self.changes += [0.0] * number
+            self.changes += [(0.0, 0.0)] * number
             return
         plan = plan_memory(self.operator, number, self.num_steps, "none", "float64", self.max_memory)
         first = self.count + 1  # probe 0 is the deflation's
@@ -210,13 +210,32 @@ class _Sums:
             value = float(weights @ values)
             self.rounding = max(self.rounding, rest * self.f.rounding(nodes, values, weights))
             self.samples.append(rest * value)
-            fewer = len(alpha) - max(2, len(alpha) // 10)
-            # A run that ended early is exact, and so is a single step for the trace itself.
-            exact = self.f.is_identity or len(alpha) < self.num_steps or fewer < 1
-            self.changes.append(0.0 if exact else rest * (value - self._rule(alpha[:fewer], beta[: fewer - 1])))
+            self.changes.append(self._changes(alpha, beta, value) if self._truncated(alpha) else (0.0, 0.0))
             self.num_matvecs += iteration.num_steps
             self.asymmetry = max(self.asymmetry, iteration.asymmetry)
             self.precision = max(self.precision, iteration.precision)
+
+    def _truncated(self, alpha: Float64) -> bool:
+        # A run that ended early is exact, and so is a single step for the trace itself.
+        return not self.f.is_identity and len(alpha) == self.num_steps < self.operator.dim - self.taken_out.rank
+
+    def _changes(self, alpha: Float64, beta: Float64, value: float) -> tuple[float, float]:
+        """What the sum changed by from half of the steps to three quarters, and from there to all."""
+        m = len(alpha)
+        half, most = max(1, m // 2), max(1, 3 * m // 4)
+        rest = self.operator.dim - self.taken_out.rank
+        between = self._rule(alpha[:most], beta[: most - 1])
+        return rest * (between - self._rule(alpha[:half], beta[: half - 1])), rest * (value - between)
+
+    def _quadrature_error(self) -> float:
+        """Twice what a geometric series of the changes would still add; all that they were, where they do not fall."""
+        before, after = np.abs(np.mean(self.changes, axis=0))
+        if after == 0.0:
+            return 0.0
+        if after >= before:
+            return float(before + after)
+        ratio = after / before
+        return float(min(2.0 * after * ratio / (1.0 - ratio), before + after))
 
     def _start(self, index: int) -> Float64:
         return self.taken_out.start(index, self.seeds)
@@ -233,7 +252,7 @@ class _Sums:
         return Estimate(
             self.taken_out.trace + float(samples.mean()),
             error,
-            abs(float(np.mean(self.changes))) + self.rounding + self.taken_out.rounding,
+            self._quadrature_error() + self.rounding + self.taken_out.rounding,
             len(samples),
             self.num_matvecs,
             float(short_tail(samples)),

@@ -1,0 +1,37 @@
+"""fastlanczos/sums/diagonal.py."""
+
+import numpy as np
+import pytest
+from sums_cases import kernel, with_eigenvalues
+
+import fastlanczos as fl
+
+
+def dense(A, f):
+    w, V = np.linalg.eigh(A)
+    return np.einsum("ij,j,ij->i", V, f(w), V)
+
+
+@pytest.mark.parametrize("method", ["auto", "hutchinson", "deflated"])
+@pytest.mark.parametrize(("fun", "f"), [(None, lambda x: x), ("log", np.log)])
+@pytest.mark.parametrize("make", [kernel, lambda: with_eigenvalues(np.linspace(1, 3, 200))])
+def test_entries_are_within_their_errors(make, fun, f, method):
+    A = make()
+    e = fl.diagonal(A, fun, num_probes=30, method=method, seed=0)
+    exact = dense(A, f)
+    low, high = e.interval(0.95)
+    assert np.mean((low <= exact) & (exact <= high)) > 0.85
+    assert np.abs(e.value - exact).max() < 6 * e.std_error.max() + 1e-8
+
+
+def test_deflation_pays_for_a_kernel():
+    plain, deflated = (fl.diagonal(kernel(), num_probes=20, method=m, seed=0) for m in ("hutchinson", "auto"))
+    assert deflated.info["method"] == "deflated"
+    assert 10 * np.mean(deflated.std_error) < np.mean(plain.std_error)
+
+
+def test_a_diagonal_matrix_is_exact():
+    e = fl.diagonal(np.diag(np.arange(1.0, 101.0)), num_probes=3, method="hutchinson", seed=0)
+    assert np.allclose(e.value, np.arange(1.0, 101.0), rtol=1e-14)
+    with pytest.raises(ValueError, match="method must be one of auto, hutchinson, deflated"):
+        fl.diagonal(np.eye(3), method="xtrace")
