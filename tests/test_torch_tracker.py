@@ -58,19 +58,21 @@ def contents(folder):
 
 
 def test_a_run_that_is_killed_and_started_again_ends_with_the_same_records(tmp_path):
+    kills = int(os.environ.get("FASTLANCZOS_KILLS", "3"))
+    steps = 9 * kills  # so many that the last kill still finds work to do
     script = [sys.executable, tracked_training.__file__]
-    subprocess.run([*script, str(tmp_path / "whole")], check=True)
+    subprocess.run([*script, str(tmp_path / "whole"), str(steps)], check=True)
     generator = random.Random(0)
-    for _ in range(int(os.environ.get("FASTLANCZOS_KILLS", "3"))):
-        running = subprocess.Popen([*script, str(tmp_path / "killed")])
+    for _ in range(kills):
+        running = subprocess.Popen([*script, str(tmp_path / "killed"), str(steps)])
         time.sleep(generator.uniform(2.0, 5.0))  # the first two seconds are imports
         running.kill()
         running.wait()
         for m in flt.Records(tmp_path / "killed").all():  # a warning of a damaged one would be seen here
             assert m.step % 3 == 0
-    subprocess.run([*script, str(tmp_path / "killed")], check=True)
+    subprocess.run([*script, str(tmp_path / "killed"), str(steps)], check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    assert len(contents(tmp_path / "whole")) == 8
+    assert len(contents(tmp_path / "whole")) == steps // 3
 
 
 def test_a_measurement_that_is_there_is_not_made_again(tmp_path):
