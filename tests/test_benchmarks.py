@@ -187,3 +187,13 @@ def test_a_measurement_leaves_trainings_bits_alone(tmp_path):
     record = json.loads((tmp_path / "tracking.json").read_text())
     assert [row["samples"] for row in record["measurements"]] == [64, 256]
     assert all(row["same bits"] and row["seconds"] > 0 for row in record["measurements"])
+
+
+def test_intervals_of_sums_hold_and_a_kernels_trace_takes_few_products(tmp_path):
+    run("benchmarks/sums.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "sums.json").read_text())
+    assert record["logdet"]["fastlanczos"]["relative error"] < 0.02
+    assert 5 * record["four digits"]["auto"]["products"] < record["four digits"]["hutchinson"]["products"]
+    held = [row[quantity] for row in record["coverage"] for quantity in ("trace", "logdet", "cdf")]
+    assert sum(held) / len(held) > 0.9
+    assert min(held) >= 0.6  # of ten seeds each

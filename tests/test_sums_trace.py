@@ -19,7 +19,7 @@ def test_sums_are_within_their_errors(name, method, make):
     e = fl.trace(A, name, method=method, seed=0)
     low, high = e.interval(0.999)
     assert low <= exact <= high
-    assert e.num_matvecs <= 21 * 50
+    assert e.num_matvecs <= 22 * 50  # 20 probes, the trial and the deflation
 
 
 @pytest.mark.parametrize("fun", [None, "log"])

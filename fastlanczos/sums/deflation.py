@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastlanczos.arrays import Float64
+from fastlanczos.iteration import LanczosIteration
 from fastlanczos.operators import Operator
 from fastlanczos.plan import plan_memory
 from fastlanczos.probes import probe
@@ -15,7 +16,7 @@ from fastlanczos.runs import lanczos_runs
 from fastlanczos.sums.functions import MatrixFunction
 from fastlanczos.sums.products import on_host
 
-__all__ = ["Deflation", "deflation"]
+__all__ = ["Deflation", "deflation", "pays"]
 
 _CONVERGED = 1e-7  # of the norm: the eigenvalue's own error is the square of that
 _CONVERGED_LOOSELY = 1e-2
@@ -57,43 +58,38 @@ class Deflation:
         return v - self.vectors.T @ (self.vectors @ v) if self.rank else v
 
 
+def pays(f: MatrixFunction, run: LanczosIteration) -> bool:
+    """Whether what a run knows exactly is more than two thirds of the variance of probes, by its own weights."""
+    theta, S = np.linalg.eigh(run.result().tridiagonal())
+    weights = S[0] ** 2
+    values = f.at(theta, np.maximum(weights, np.finfo(np.float64).tiny), run.dim)
+    spread = weights * (values - weights @ values) ** 2
+    # For the trace of A itself the whole Krylov space is taken out, converged or not.
+    accuracy = _CONVERGED_LOOSELY if f.is_identity else _CONVERGED
+    known = run.residual_norm * np.abs(S[-1]) <= accuracy * np.abs(theta).max()
+    return bool(spread[~known].sum() < _PAYS * spread.sum())
+
+
 def deflation(
-    operator: Operator,
-    f: MatrixFunction,
-    num_steps: int,
-    seeds: np.random.SeedSequence,
-    *,
-    always: bool,
-    bar: Any,
+    operator: Operator, f: MatrixFunction, num_steps: int, seeds: np.random.SeedSequence, bar: Any
 ) -> Deflation:
     """Find what one Lanczos run, from a probe that is used for nothing else, knows exactly.
 
     For the trace of A itself that is its trace on the whole Krylov space; for f(A), f at the eigenvalues that have
-    converged. Rank 0 comes back where that would leave more than a third of the probes' variance, or where the run's
-    basis does not fit into memory, unless `always`.
+    converged. Raises MemoryError where the run's basis does not fit.
     """
     dim = operator.dim
-    nothing = Deflation(np.zeros((0, dim)), 0.0, 0, np.zeros(0))
     steps = min(num_steps, dim)
-    plan = plan_memory(operator, 1, steps, "full" if always else "auto", "float64", None)
-    if plan.reorthogonalize == "none":
-        return nothing
+    plan = plan_memory(operator, 1, steps, "full", "float64", None)
     ((_, iteration),) = lanczos_runs(operator, lambda index: probe(dim, seeds, index), range(1), steps, plan, bar)
     run = iteration.result()
     theta, S = np.linalg.eigh(run.tridiagonal())
-    weights = S[0] ** 2
-    values = f.at(theta, np.maximum(weights, np.finfo(np.float64).tiny), dim)
-    residuals = run.residual_norm * np.abs(S[-1])
-    norm = float(np.abs(theta).max())
-    converged = residuals <= _CONVERGED * norm
-    spread = weights * (values - weights @ values) ** 2
-    known = residuals <= _CONVERGED_LOOSELY * norm if f.is_identity else converged
-    if not always and spread[~known].sum() >= _PAYS * spread.sum():
-        return replace(nothing, num_matvecs=run.num_steps)
+    values = f.at(theta, np.maximum(S[0] ** 2, np.finfo(np.float64).tiny), dim)
     rows = on_host(run.basis)
     if f.is_identity:
         rounding = f.rounding(theta, theta, np.ones(len(theta)))
         return Deflation(rows, float(run.alpha.sum()), run.num_steps, np.zeros(0), rounding)
+    converged = run.residual_norm * np.abs(S[-1]) <= _CONVERGED * np.abs(theta).max()
     vectors, found = S[:, converged].T @ rows, values[converged]
     rounding = f.rounding(theta, values, converged.astype(np.float64))
     return Deflation(vectors, float(found.sum()), run.num_steps, found, rounding)

@@ -9,8 +9,10 @@ from tqdm import tqdm
 
 from fastlanczos.intervals import short_tail, standard_error
 from fastlanczos.operators import as_dimension, as_operator
+from fastlanczos.plan import plan_memory
 from fastlanczos.probes import seed_sequence
-from fastlanczos.sums.deflation import Deflation, deflation
+from fastlanczos.runs import lanczos_runs
+from fastlanczos.sums.deflation import Deflation, deflation, pays
 from fastlanczos.sums.estimate import DiagonalEstimate
 from fastlanczos.sums.functions import as_function
 from fastlanczos.sums.multiply import lanczos_product
@@ -69,13 +71,24 @@ def diagonal(
         raise ValueError(f"method must be one of auto, hutchinson, deflated; got {method!r}")
     seeds, n = seed_sequence(seed), operator.dim
     taken_out = Deflation(np.zeros((0, n)), 0.0, 0, np.zeros(0))
+    num_matvecs = 0
     with tqdm(total=num_probes, desc="diagonal", unit="product", disable=not progress) as bar:
         if method != "hutchinson" and n > 1:
             steps = min(num_steps, max(20, num_probes)) if f.is_identity else num_steps
-            taken_out = deflation(operator, f, steps, seeds, always=method == "deflated", bar=bar)
+            if method == "deflated":
+                taken_out = deflation(operator, f, steps, seeds, bar)
+            else:
+                plan = plan_memory(operator, 1, steps, "none", "float64", None)
+                start = taken_out.start
+                ((_, run),) = lanczos_runs(
+                    operator, lambda index: start(index, seeds), range(1), min(steps, n), plan, bar
+                )
+                num_matvecs += run.num_steps
+                if pays(f, run):
+                    taken_out = deflation(operator, f, steps, seeds, bar)
         U = taken_out.vectors
         known = np.zeros(n)
-        num_matvecs = taken_out.num_matvecs
+        num_matvecs += taken_out.num_matvecs
         if taken_out.rank and f.is_identity:
             # diag(A) = diag(Q A) + diag((1 - Q) A (1 - Q)) + diag((1 - Q) A Q), Q the projector; A Q is known.
             image = multiply(operator, U.T, bar)

@@ -12,11 +12,12 @@ from fastlanczos.arrays import Float64
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss import quadrature
 from fastlanczos.intervals import short_tail, standard_error
+from fastlanczos.iteration import LanczosIteration
 from fastlanczos.operators import Operator, as_dimension, as_operator
 from fastlanczos.plan import plan_memory
 from fastlanczos.probes import seed_sequence
 from fastlanczos.runs import lanczos_runs
-from fastlanczos.sums.deflation import Deflation, deflation
+from fastlanczos.sums.deflation import Deflation, deflation, pays
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import MatrixFunction, as_function
 
@@ -126,8 +127,9 @@ def trace(
             return xtrace(operator, num_probes, seeds, wanted, limit, bar)
         if method != "hutchinson" and operator.dim > 1:
             steps = min(num_steps, max(20, num_probes)) if f.is_identity and wanted is None else num_steps
-            sums.deflate(deflation(operator, f, steps, seeds, always=method == "deflated", bar=bar))
-        sums.draw(num_probes, bar)
+            if method == "deflated" or sums.try_deflation(steps, bar):
+                sums.deflate(deflation(operator, f, steps, seeds, bar))
+        sums.draw(num_probes - sums.count, bar)
         while wanted is not None:
             estimate = sums.estimate()
             aim = max(wanted[0] * abs(estimate.value), wanted[1])
@@ -190,7 +192,23 @@ class _Sums:
     def count(self) -> int:
         return len(self.samples)
 
+    def try_deflation(self, num_steps: int, bar: Any) -> bool:
+        """Whether a deflation would pay, by one probe's run; where it does not, that probe is a sample like others."""
+        plan = plan_memory(self.operator, 1, num_steps, "none", "float64", self.max_memory)
+        steps = min(num_steps, self.operator.dim)
+        ((_, run),) = lanczos_runs(self.operator, self._start, range(1, 2), steps, plan, bar)
+        if pays(self.f, run):
+            self.num_matvecs += run.num_steps
+            return True
+        if self.f.is_identity:
+            self.num_matvecs += run.num_steps - 1
+            self._take(run.alpha[:1], run.beta[:0], run)
+        else:
+            self._take(run.alpha, run.beta, run)
+        return False
+
     def deflate(self, taken_out: Deflation) -> None:
+        """Take a part out that is known; there must be no samples yet."""
         self.taken_out = taken_out
         self.num_matvecs += taken_out.num_matvecs
 
@@ -204,16 +222,19 @@ class _Sums:
         first = self.count + 1  # probe 0 is the deflation's
         runs = lanczos_runs(self.operator, self._start, range(first, first + number), self.num_steps, plan, bar)
         for _, iteration in runs:
-            alpha, beta = iteration.alpha, iteration.beta
-            nodes, weights = quadrature(alpha, beta)
-            values = self.f.at(nodes, weights, self.operator.dim)
-            value = float(weights @ values)
-            self.rounding = max(self.rounding, rest * self.f.rounding(nodes, values, weights))
-            self.samples.append(rest * value)
-            self.changes.append(self._changes(alpha, beta, value) if self._truncated(alpha) else (0.0, 0.0))
-            self.num_matvecs += iteration.num_steps
-            self.asymmetry = max(self.asymmetry, iteration.asymmetry)
-            self.precision = max(self.precision, iteration.precision)
+            self._take(iteration.alpha, iteration.beta, iteration)
+
+    def _take(self, alpha: Float64, beta: Float64, run: LanczosIteration) -> None:
+        rest = self.operator.dim - self.taken_out.rank
+        nodes, weights = quadrature(alpha, beta)
+        values = self.f.at(nodes, weights, self.operator.dim)
+        value = float(weights @ values)
+        self.samples.append(rest * value)
+        self.changes.append(self._changes(alpha, beta, value) if self._truncated(alpha) else (0.0, 0.0))
+        self.rounding = max(self.rounding, rest * self.f.rounding(nodes, values, weights))
+        self.num_matvecs += len(alpha)
+        self.asymmetry = max(self.asymmetry, run.asymmetry)
+        self.precision = max(self.precision, run.precision)
 
     def _truncated(self, alpha: Float64) -> bool:
         # A run that ended early is exact, and so is a single step for the trace itself.
