@@ -68,11 +68,14 @@ def large_logdet(side, repeats):
     exact, steps, probes = float(np.log(values).sum()), 50, 20
     tools = {"fastlanczos": lambda seed: float(fl.logdet(A, num_probes=probes, num_steps=steps, seed=seed))}
 
-    def full(seed):
-        density = fl.spectral_density(A, num_probes=probes, num_steps=steps, seed=seed, reorthogonalize="full")
+    def full(seed, storage="float64"):
+        density = fl.spectral_density(
+            A, num_probes=probes, num_steps=steps, seed=seed, reorthogonalize="full", basis_dtype=storage
+        )
         return side**2 * float(np.mean(np.sum(density.weights * np.log(density.nodes), axis=1)))
 
     tools["fastlanczos, full"] = full
+    tools["fastlanczos, full, float32 basis"] = lambda seed: full(seed, "float32")
     try:
         imate = importlib.import_module("imate")
         for name, orthogonalize in (("imate", 0), ("imate, full", -1)):

@@ -127,3 +127,17 @@ def test_wrong_arguments_are_told(options, message):
 def test_an_operator_that_is_not_symmetric_is_told():
     with pytest.warns(fl.AsymmetryWarning):
         fl.trace(np.triu(FLAT + 1), np.tanh, seed=0)
+
+
+def test_products_in_float32_leave_an_error_of_float32():
+    A = with_eigenvalues(np.linspace(1.0, 3.0, 40))
+    exact = np.exp(np.linspace(1.0, 3.0, 40)).sum()
+    e = fl.trace(lambda v: A.astype(np.float32) @ v.astype(np.float32), "exp", 40, method="deflated", seed=0)
+    assert 1e-8 * exact < e.half_width() < 1e-4 * exact
+    assert abs(e.value - exact) <= e.half_width()
+
+
+def test_one_probe_has_no_error_and_says_so():
+    e = fl.trace(FLAT, "log", num_probes=1, seed=0)
+    assert e.std_error == float("inf")
+    assert "one probe" in repr(e)

@@ -82,14 +82,14 @@ def deflation(
     steps = min(num_steps, dim)
     plan = plan_memory(operator, 1, steps, "full", "float64", None)
     ((_, iteration),) = lanczos_runs(operator, lambda index: probe(dim, seeds, index), range(1), steps, plan, bar)
-    run = iteration.result()
+    run, precision = iteration.result(), max(operator.precision, iteration.precision)
     theta, S = np.linalg.eigh(run.tridiagonal())
     values = f.at(theta, np.maximum(S[0] ** 2, np.finfo(np.float64).tiny), dim)
     rows = on_host(run.basis)
     if f.is_identity:
-        rounding = f.rounding(theta, theta, np.ones(len(theta)))
+        rounding = f.rounding(theta, theta, np.ones(len(theta)), precision)
         return Deflation(rows, float(run.alpha.sum()), run.num_steps, np.zeros(0), rounding)
     converged = run.residual_norm * np.abs(S[-1]) <= _CONVERGED * np.abs(theta).max()
     vectors, found = S[:, converged].T @ rows, values[converged]
-    rounding = f.rounding(theta, values, converged.astype(np.float64))
+    rounding = f.rounding(theta, values, converged.astype(np.float64), precision)
     return Deflation(vectors, float(found.sum()), run.num_steps, found, rounding)

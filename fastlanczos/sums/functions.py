@@ -67,15 +67,15 @@ class MatrixFunction:
         values[used] = found
         return values
 
-    def rounding(self, nodes: Float64, values: Float64, weights: Float64) -> float:
+    def rounding(self, nodes: Float64, values: Float64, weights: Float64, precision: float) -> float:
         """Return what rounding leaves uncertain of sum_i weights_i f(nodes_i), f at the nodes being `values`.
 
-        Nodes are known to eps |A|, and f of them to a few eps.
+        Nodes are known to the products' `precision` times |A|, and f of them to a few eps.
         """
         eps = float(np.finfo(np.float64).eps)
         used = weights > 0
         x = nodes[used]
-        shift = 4 * eps * float(np.abs(x).max(initial=0.0))
+        shift = 4 * max(precision, eps) * float(np.abs(x).max(initial=0.0))
         with np.errstate(all="ignore"):
             moved = np.abs(np.asarray(self.call(x + shift), dtype=np.float64) - values[used])
         return float(weights[used] @ (np.where(np.isfinite(moved), moved, 0.0) + 4 * eps * np.abs(values[used])))

@@ -213,6 +213,8 @@ class _Sums:
         self.num_matvecs += taken_out.num_matvecs
 
     def draw(self, number: int, bar: Any) -> None:
+        if number < 1:
+            return
         rest = self.operator.dim - self.taken_out.rank
         if rest == 0:
             self.samples += [0.0] * number
@@ -231,10 +233,10 @@ class _Sums:
         value = float(weights @ values)
         self.samples.append(rest * value)
         self.changes.append(self._changes(alpha, beta, value) if self._truncated(alpha) else (0.0, 0.0))
-        self.rounding = max(self.rounding, rest * self.f.rounding(nodes, values, weights))
         self.num_matvecs += len(alpha)
         self.asymmetry = max(self.asymmetry, run.asymmetry)
         self.precision = max(self.precision, run.precision)
+        self.rounding = max(self.rounding, rest * self.f.rounding(nodes, values, weights, self.precision))
 
     def _truncated(self, alpha: Float64) -> bool:
         # A run that ended early is exact, and so is a single step for the trace itself.
