@@ -126,6 +126,17 @@ def test_ritz_vectors_of_a_device_basis_are_those_of_the_operator(gpu):
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(60), atol=1e-13)
 
 
+@pytest.mark.parametrize("method", ["hutchinson", "deflated"])
+def test_sums_over_a_matrix_on_the_device_are_those_on_the_cpu(gpu, method):
+    A = np.diag(np.linspace(1.0, 3.0, 80)) + 0.01
+    options = {"num_probes": 4, "num_steps": 15, "method": method, "seed": 1}
+    found, expected = (fl.trace(matrix, "log", **options) for matrix in (on(gpu, A), A))
+    assert found.value == pytest.approx(expected.value, rel=1e-11)
+    b = np.random.default_rng(0).standard_normal(80)
+    product = fl.funm_multiply(on(gpu, A), "exp", on(gpu, b))
+    np.testing.assert_allclose(product, fl.funm_multiply(A, "exp", b), rtol=1e-9)
+
+
 @pytest.mark.parametrize("reorthogonalize", ["full", "none"])
 def test_spectral_density_steps_all_probes_together(gpu, reorthogonalize):
     A = np.diag(D[:80])

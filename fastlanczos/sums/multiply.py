@@ -181,15 +181,14 @@ def lanczos_product(
         product.vector = on_host(run.result().basis).T @ product.coefficients
         return product
     run.restart(b)
-    total = product.coefficients[0] * (run.vector + 0.0)
+    total = product.coefficients[0] * on_host(run.vector)
 
     def add() -> None:
-        nonlocal total
         if run.num_steps >= len(product.coefficients):
             raise StopIteration
-        total = total + product.coefficients[run.num_steps] * run.vector
+        np.add(total, product.coefficients[run.num_steps] * on_host(run.vector), out=total)
 
     if len(product.coefficients) > 1:
         drive([run], operator, bar=bar, callback=add)
-    product.vector = on_host(total)
+    product.vector = total
     return product
