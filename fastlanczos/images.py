@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import pickle
 from pathlib import Path
@@ -94,4 +95,6 @@ class _ArraysOnly(pickle.Unpickler):
             return np.empty(0).__reduce__()[0]
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):  # how Python 2's protocol writes bytes
+            return codecs.encode
         raise pickle.UnpicklingError(f"the file asks for {module}.{name}, which an array does not need")

@@ -12,15 +12,15 @@ from fastlanczos import images
 
 
 def test_mnists_files_are_read_plain_and_gzipped(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
     labels = np.arange(12, dtype=np.uint8) % 10
     header = lambda a: b"\0\0\x08" + bytes([a.ndim]) + np.array(a.shape, ">u4").tobytes()  # noqa: E731
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(header(images) + images.tobytes())
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(header(pixels) + pixels.tobytes())
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header(labels) + labels.tobytes()))
     x, y = images.mnist(tmp_path, samples=7)
-    np.testing.assert_allclose(x.numpy() * 255, images[:7].reshape(7, 784), atol=1e-12)
+    np.testing.assert_allclose(x.numpy() * 255, pixels[:7].reshape(7, 784), atol=1e-12)
     assert y.tolist() == labels[:7].tolist()
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(header(images) + images.tobytes()[:100])
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(header(pixels) + pixels.tobytes()[:100])
     with pytest.raises(ValueError, match="cut short: 100 of 9408 bytes"):
         images.mnist(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<html>")
