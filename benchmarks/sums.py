@@ -93,13 +93,10 @@ def large_logdet(side, repeats):
     try:
         primate = importlib.import_module("primate.trace")
         operators = importlib.import_module("primate.operators")
+        until = importlib.import_module("primate.estimators").CountCriterion(count=probes)
         for name, kept in (("primate", 0), ("primate, full", steps)):
-            tools[name] = lambda seed, kept=kept: primate.hutch(
-                operators.MatrixFunction(A, fun="log", deg=steps, orth=kept),
-                maxiter=probes,
-                seed=seed,
-                converge="count",
-            )
+            log = operators.MatrixFunction(A, fun="log", deg=steps, orth=kept)
+            tools[name] = lambda seed, log=log: primate.hutch(log, converge=until, seed=seed)
     except ImportError:
         print("primate is not installed")
     times, errors = {}, {}
