@@ -203,6 +203,19 @@ def test_the_hessian_of_a_network_on_the_gpu():
     np.testing.assert_allclose(d.extremes, expected.extremes, atol=1e-11)
 
 
+def test_batches_from_the_host_are_copied_ahead_and_give_the_same_products():
+    model = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).cuda()
+    x, y = torch.randn(64, 5).pin_memory(), torch.randint(3, (64,)).pin_memory()
+    rebuilt = flt.Schedule("rebuilt")
+    v = torch.randn(75, device="cuda", dtype=torch.float64)
+    loss = torch.nn.functional.cross_entropy
+    there = [(x[i : i + 8].cuda(), y[i : i + 8].cuda()) for i in range(0, 64, 8)]
+    here = [(x[i : i + 8], y[i : i + 8]) for i in range(0, 64, 8)]
+    expected = flt.HessianOperator(model, loss, there, schedule=rebuilt) @ v
+    for _ in range(20):
+        assert torch.equal(flt.HessianOperator(model, loss, here, schedule=rebuilt) @ v, expected)
+
+
 def test_breakdown_and_products_that_are_not_finite_are_noticed():
     d = torch.tensor(np.repeat([1.0, 2.0, 5.0], 1000), device="cuda")
     r = fl.lanczos(lambda v: d * v, 3000, 200, v0=torch.ones(3000, dtype=torch.float64, device="cuda"))

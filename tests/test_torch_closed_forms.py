@@ -4,6 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from networks import dense_hessian  # noqa: E402
+
+import fastlanczos.torch as flt  # noqa: E402
 from fastlanczos.torch import closed_forms  # noqa: E402
 from fastlanczos.torch.closed_forms import Stencil  # noqa: E402
 
@@ -41,6 +44,8 @@ CASES = {
         F.linear,
         [randn(2, 5, 4), randn(3, 4)],
     ),
+    "tanh": (lambda vectors: lambda x: closed_forms.activation(x, torch.tanh), torch.tanh, [randn(5, 4)]),
+    "gelu": (lambda vectors: lambda x: closed_forms.activation(x, F.gelu), F.gelu, [randn(5, 4)]),
     "convolution": (
         lambda vectors: lambda x, w, b: closed_forms.convolution(x, w, b, Stencil([2, 1], [1, 2], [1, 2], 1), vectors),
         lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 2), (1, 2)),
@@ -130,3 +135,23 @@ def test_products_for_some_of_the_inputs_only(name, which):
     _, theirs = products(partly(reference), chosen, probes, False)
     for a, b in zip(ours, theirs, strict=True):
         assert torch.abs(a - b).max() <= 1e-12 * torch.abs(b).max()
+
+
+def test_a_model_may_change_in_place_what_an_activation_has_read():
+    class InPlace(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 3, dtype=torch.float64)
+
+        def forward(self, x):
+            h = self.layer(x)
+            gate = torch.sigmoid(h)
+            h += gate
+            return F.silu(h) * torch.tanh(h)
+
+    torch.manual_seed(0)
+    model, data = InPlace(), [(randn(5, 3), torch.tensor([0, 1, 2, 0, 1]))]
+    H = flt.HessianOperator(model, F.cross_entropy, data)
+    exact = dense_hessian(model, F.cross_entropy, data)
+    product = H @ torch.eye(12, dtype=torch.float64)
+    assert torch.abs(product - exact).max() <= 1e-12 * torch.linalg.matrix_norm(exact, 2)

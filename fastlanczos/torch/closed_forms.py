@@ -1,4 +1,5 @@
-"""Linear layers, convolutions, batch norm and cross entropy whose derivative is differentiated in closed form.
+"""Linear layers, convolutions, activations, batch norm and cross entropy, whose derivative is differentiated in closed
+form.
 
 A product with the Hessian goes back through the gradient's own graph. What autograd derives for that is general: of
 batch norm some thirty passes over the activations where eight do, of cross entropy ten operations where three do, and
@@ -10,13 +11,14 @@ Notation: `u...` is the cotangent of the gradient that it names, so `u_x` belong
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Stencil", "Vectors", "batch_norm", "convolution", "cross_entropy", "linear"]
+__all__ = ["Stencil", "Vectors", "activation", "batch_norm", "convolution", "cross_entropy", "linear"]
 
 Grad = Any  # a tensor, or None where none is needed
 _aten = torch.ops.aten
@@ -53,6 +55,13 @@ def convolution(
 ) -> torch.Tensor:
     """Return x (samples, in, ...) convolved with weight (out, in / groups, ...), and bias (out,) added."""
     y: torch.Tensor = _Convolution.apply(x, weight, bias, stencil, vectors)
+    return y
+
+
+def activation(x: torch.Tensor, f: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Return f(x) for a function that acts on each entry alone, and has two derivatives."""
+    # A copy, since x is needed later on, and a model may change it in place where its activation does not need it.
+    y: torch.Tensor = _Activation.apply(x.clone(), f)
     return y
 
 
@@ -129,7 +138,11 @@ class _LinearGradient(Function):
             elif u_weight is not None:
                 to_grad = (u_weight @ x.T).T if several else x @ u_weight.T
             if u_x is not None:
-                to_grad = u_x @ weight.T if to_grad is None else to_grad + u_x @ weight.T
+                if to_grad is None or several:  # torch.vmap makes of addmm one product for each vector
+                    along = u_x @ weight.T
+                    to_grad = along if to_grad is None else to_grad + along
+                else:
+                    to_grad = to_grad.addmm_(u_x, weight.T)
             if u_bias is not None:
                 to_grad = u_bias.expand(grad.shape) if to_grad is None else to_grad + u_bias
         if needs_x and u_weight is not None:
@@ -225,6 +238,50 @@ def _convolution_gradient(
         needs,
     )
     return grads
+
+
+class _Activation(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, f: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        with torch.enable_grad():
+            along = x.detach().requires_grad_()
+            y = f(along)
+            (slope,) = torch.autograd.grad(y, along, torch.ones_like(y))
+        ctx.save_for_backward(x, slope)
+        ctx.f = f
+        return y.detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Grad, ...]:
+        x, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _ActivationGradient.apply(grad, x, slope, ctx.f), None
+        return grad * slope, None
+
+
+class _ActivationGradient(Function):
+    """grad_x = grad f'(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: torch.Tensor, x: Any, slope: Any, f: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        with torch.enable_grad():
+            along = x.detach().requires_grad_()
+            y = f(along)
+            (first,) = torch.autograd.grad(y, along, torch.ones_like(y), create_graph=True)
+            (bend,) = torch.autograd.grad(first, along, grad, materialize_grads=True)
+        ctx.save_for_backward(slope, bend)
+        return grad * slope
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, u: torch.Tensor) -> tuple[Grad, ...]:
+        slope, bend = ctx.saved_tensors
+        return (
+            u * slope if ctx.needs_input_grad[0] else None,
+            u * bend if ctx.needs_input_grad[1] else None,
+            None,
+            None,
+        )
 
 
 class _BatchNorm(Function):
@@ -331,16 +388,15 @@ class _CrossEntropyGradient(Function):
 
     @staticmethod
     def forward(ctx: Any, grad: torch.Tensor, logits: Any, p: Any, target: Any, weights: Any) -> torch.Tensor:
-        ctx.save_for_backward(grad, p, target, weights)
+        ctx.save_for_backward(p, (grad * weights)[:, None] * p, target, weights)
         return grad * _score(p, target, weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, u: torch.Tensor) -> tuple[Grad, ...]:
-        grad, p, target, weights = ctx.saved_tensors
+        p, scaled, target, weights = ctx.saved_tensors
         to_grad = (u * _score(p, target, weights)).sum() if ctx.needs_input_grad[0] else None
-        along = u * p
-        to_logits = torch.addcmul(along, p, along.sum(1, keepdim=True), value=-1) * (grad * weights)[:, None]
+        to_logits = scaled * (u - (u * p).sum(1, keepdim=True))
         return to_grad, to_logits, None, None, None
 
 

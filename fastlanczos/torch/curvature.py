@@ -1,37 +1,27 @@
-"""What all curvature operators share: the data, the schedule, and products as sums over the pieces of the data."""
+"""What all curvature operators share: products, gradients and losses as sums over the pieces of the data."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from fastlanczos.errors import AsymmetryWarning
 from fastlanczos.operators import as_dimension
-from fastlanczos.torch.batches import (
-    Generators,
-    batches_of,
-    changes_from_pass_to_pass,
-    merged,
-    moved,
-    num_samples,
-    samples_or_none,
-    tensors_in,
-)
-from fastlanczos.torch.batches import split as cut
+from fastlanczos.torch.batches import tensors_in
 from fastlanczos.torch.compiled import CompiledGraph, Compiler
 from fastlanczos.torch.graphs import Graph, on_disk
 from fastlanczos.torch.interception import BatchNormStatistics
-from fastlanczos.torch.losses import Loss
+from fastlanczos.torch.losses import BatchLoss, Loss
 from fastlanczos.torch.model_function import Evaluation, Forward, ModelFunction, Snapshot
 from fastlanczos.torch.parameters import ParameterSelection, ParameterSpace
+from fastlanczos.torch.pieces import Pieces
 from fastlanczos.torch.planning import Look, plan
 from fastlanczos.torch.schedule import GraphSize, Schedule, memory_budget, pays_together
 
@@ -100,18 +90,16 @@ class CurvatureOperator(ABC):
         self._decay = _decay(model, self._space, weight_decay)
         statistics = BatchNormStatistics(batch_statistics)
         self._function = ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed)
-        self._batches = batches_of(data)
+        self._pieces = Pieces(data, self.device, dtype, self._space.devices, progress)
         self._max_memory = None if max_memory is None else as_dimension(max_memory, "max_memory")
         self._schedule = schedule
         self._given = schedule is not None
         self._reproducible = False
         self._compiler = Compiler() if compile else None
         self._size: GraphSize | None = None  # measured, where the schedule is chosen here
-        self._progress = progress
         self.check = check
         self._snapshot: Snapshot | None = None
         self._graphs: list[Graph] | None = None
-        self._totals: tuple[int, float] | None = None  # samples, denominator
         self._seen: Any = None
         if seed is None:
             _refuse_dropout(model)
@@ -177,12 +165,12 @@ class CurvatureOperator(ABC):
         """Return the gradient of the mean loss over all samples, flat (n,), float64; one pass over the data."""
         total = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)
 
-        def visit(piece: Any) -> Evaluation:
+        def visit(piece: Any) -> BatchLoss:
             evaluation = self._evaluate(piece)
             _needs_parameters(evaluation)
             gradients = torch.autograd.grad(evaluation.loss.total, evaluation.leaves, materialize_grads=True)
             total.add_(self._flat(list(gradients), ()))
-            return evaluation
+            return evaluation.loss
 
         with self._computing():
             _, denominator = self._pass(visit)
@@ -193,12 +181,12 @@ class CurvatureOperator(ABC):
         """Return the mean loss over all samples, with what weight_decay adds; one pass over the data."""
         total = 0.0
 
-        def visit(piece: Any) -> Evaluation:
+        def visit(piece: Any) -> BatchLoss:
             nonlocal total
             with torch.no_grad():
-                evaluation = self._evaluate(piece)
-            total += float(evaluation.loss.total)
-            return evaluation
+                loss = self._evaluate(piece).loss
+            total += float(loss.total)
+            return loss
 
         with self._computing():
             _, denominator = self._pass(visit)
@@ -210,10 +198,10 @@ class CurvatureOperator(ABC):
     @property
     def num_samples(self) -> int:
         """Samples of the data; counted by a pass over them where none has been made yet."""
-        if self._totals is None:
+        if self._pieces.totals is None:
             self.loss()
-        assert self._totals is not None
-        return self._totals[0]
+        assert self._pieces.totals is not None
+        return self._pieces.totals[0]
 
     def unflatten(self, v: Any) -> dict[str, torch.Tensor]:
         """Return {name: tensor of the parameter's shape} for a flat vector, such as an eigenvector."""
@@ -260,7 +248,18 @@ class CurvatureOperator(ABC):
 
     def _products(self, rows: torch.Tensor) -> torch.Tensor:
         """Return A v for each row v of (k, n), in float64."""
-        total = torch.zeros(rows.shape, dtype=torch.float64, device=self.device)
+        total: torch.Tensor | None = None
+
+        def add(graph: Graph) -> None:
+            nonlocal total
+            products = self._through(graph, rows)
+            total = products.double() if total is None else total.add_(products)
+
+        def visit(piece: Any) -> BatchLoss:
+            evaluation = self._evaluate(piece)
+            add(self._built(piece, evaluation))
+            return evaluation.loss
+
         with self._computing():
             schedule = self._schedule or self._planned()
             if self._compiler is not None and schedule.graphs != "kept":
@@ -270,32 +269,20 @@ class CurvatureOperator(ABC):
                 )
             if self._graphs is None and schedule.graphs in ("kept", "on disk"):
                 self._keep(schedule)
-
-            def add(graph: Graph) -> None:
-                self._add_products(graph, rows, total)
-
-            if self._graphs is not None:
-                for graph in self._shown(self._graphs):
-                    add(graph)
-                assert self._totals is not None
-                denominator = self._totals[1]
+            if self._graphs is None:
+                self._pass(visit)
             else:
-
-                def visit(piece: Any) -> Evaluation:
-                    evaluation = self._evaluate(piece)
-                    add(self._built(piece, evaluation))
-                    return evaluation
-
-                _, denominator = self._pass(visit)
-        total /= denominator
+                for graph in self._pieces.shown(self._graphs):
+                    add(graph)
+        assert total is not None
+        assert self._pieces.totals is not None
+        total /= self._pieces.totals[1]
         if isinstance(self._decay, torch.Tensor) or self._decay != 0:
             total += self._decay * rows.double()
         return total
 
-    def _shown(self, pieces: Iterable[Any]) -> Iterable[Any]:
-        return tqdm(pieces, desc="pieces", leave=False) if self._progress else pieces
-
-    def _add_products(self, graph: Graph, rows: torch.Tensor, total: torch.Tensor) -> None:
+    def _through(self, graph: Graph, rows: torch.Tensor) -> torch.Tensor:
+        """Return (curvature of a piece's summed loss) v for each row v."""
         assert self._schedule is not None
         assert self._snapshot is not None
         leaves = self._snapshot.leaves
@@ -303,8 +290,11 @@ class CurvatureOperator(ABC):
             parts = [p.to(leaf.device, leaf.dtype) for p, leaf in zip(self._space.split(rows), leaves, strict=True)]
         else:
             parts = self._space.split(rows.to(leaves[0].dtype))
-        if len(rows) > 1 and self._schedule.together is None:
-            few = min(len(rows), _TRIAL if rows.shape[1] * len(rows) < 10**6 else 2)
+        if len(rows) == 1:
+            return self._flat(graph.product([p[0] for p in parts], several=False), ())[None]
+        parts = [p.contiguous() for p in parts]  # or several vectors' matrix product is not one of larger matrices
+        if self._schedule.together is None:
+            few = min(len(rows), _TRIAL if rows.numel() < 10**6 else 2)
             pays = pays_together(
                 lambda: graph.product([p[0] for p in parts], several=False),
                 lambda: graph.product([p[:few] for p in parts], several=True),
@@ -312,14 +302,14 @@ class CurvatureOperator(ABC):
             )
             self._schedule = replace(self._schedule, together=max(len(rows), 10) if pays else 1)
         together = self._schedule.together or 1
-        if len(rows) == 1 or together == 1:
-            for index, row in enumerate(total):
-                row += self._flat(graph.product([p[index] for p in parts], several=False), ())
-            return
+        products = []
         for a in range(0, len(rows), together):
-            some = slice(a, a + together)
-            products = graph.product([p[some] for p in parts], several=True)
-            total[some] += self._flat(products, rows[some].shape[:1])
+            if together == 1:
+                products.append(self._flat(graph.product([p[a] for p in parts], several=False), ())[None])
+            else:
+                some = [p[a : a + together] for p in parts]
+                products.append(self._flat(graph.product(some, several=True), some[0].shape[:1]))
+        return products[0] if len(products) == 1 else torch.cat(products)
 
     def _flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
         flat = [p.detach().reshape(*leading, -1) for p in parts]
@@ -330,7 +320,7 @@ class CurvatureOperator(ABC):
     def _computing(self) -> ExitStack:
         """Gradients on, generators and everything else as they were afterwards, the snapshot that of the model now."""
         stack = ExitStack()
-        seen = _identity(self._data)
+        seen = self._pieces.identity()
         if self._snapshot is None or seen != self._seen or not self._snapshot.holds(self._model):
             self._graphs = None
             if not self._given and self._snapshot is not None and not self._snapshot.same_modes(self._model):
@@ -338,13 +328,13 @@ class CurvatureOperator(ABC):
             self._snapshot = Snapshot(self._model, self._space, self._dtype)
             self._snapshot.lay_out(self._schedule is not None and self._schedule.channels_last)
             self._mixed = len({(leaf.device, leaf.dtype) for leaf in self._snapshot.leaves}) > 1
-            self._generators = Generators(self._data, self._space.devices)
+            self._pieces.begin_anew()
             self._seen = seen
             fresh = True
         else:
             fresh = False
         if self._graphs is None:  # kept graphs draw nothing
-            stack.enter_context(self._generators.rewound())
+            stack.enter_context(self._pieces.rewound())
         stack.enter_context(torch.enable_grad())
         if fresh and self._function.statistics.kind == "population":
             self._find_population()
@@ -354,9 +344,9 @@ class CurvatureOperator(ABC):
         snapshot = self._snapshot
 
         def passes(visit: Callable[[Any], None]) -> None:
-            with self._generators.rewound():
-                for batch in self._batches():
-                    visit(moved(batch, self.device, self._dtype))
+            with self._pieces.rewound():
+                for batch in self._pieces.batches():
+                    visit(batch)
 
         self._function.statistics.population(
             passes,
@@ -385,7 +375,7 @@ class CurvatureOperator(ABC):
 
         kept = 0.0
 
-        def visit(piece: Any) -> Evaluation:
+        def visit(piece: Any) -> BatchLoss:
             nonlocal kept
             with on_disk([*known, *tensors_in(piece)]) if schedule.graphs == "on disk" else nullcontext():
                 evaluation = self._evaluate(piece)
@@ -395,7 +385,7 @@ class CurvatureOperator(ABC):
                 kept += self._size.of(evaluation.loss.num_samples)
                 if kept > memory_budget(self._max_memory, self.device):
                     raise _MoreThanExpected
-            return evaluation
+            return evaluation.loss
 
         try:
             self._pass(visit)
@@ -408,66 +398,14 @@ class CurvatureOperator(ABC):
         assert self._snapshot is not None
         return [*self._snapshot.parameters.values(), *self._snapshot.buffers.values()]
 
-    def _pieces(self) -> Iterator[Any]:
-        size = None if self._schedule is None else self._schedule.batch_size
-        waiting: list[Any] = []
-        count = 0
-        for batch in self._batches():
-            batch = moved(batch, self.device, self._dtype)
-            if size is None:
-                yield batch
-                continue
-            samples = num_samples(batch)
-            if waiting and (count + samples > size or merged([waiting[0], batch]) is None):
-                yield merged(waiting)
-                waiting, count = [], 0
-            if samples > size:
-                yield from cut(batch, samples, size)
-            else:
-                waiting.append(batch)
-                count += samples
-        if waiting:
-            yield merged(waiting)
-
-    def _pass(self, visit: Callable[[Any], Evaluation]) -> tuple[int, float]:
-        """Visit each piece; return the number of samples and what the sum over them is divided by."""
-        samples, denominator, ratios, pieces = 0, 0.0, None, 0
-        with self._generators.rewound():
-            for piece in self._shown(self._pieces()):
-                loss = visit(piece).loss
-                samples += loss.num_samples
-                denominator += loss.denominator
-                pieces += 1
-                if ratios is not None and (
-                    len(ratios) != len(loss.ratios) or not np.allclose(ratios, loss.ratios, rtol=1e-6)
-                ):
-                    raise ValueError(
-                        "loss_fn is composed of means that are weighted, ignore targets, or are over varying numbers "
-                        "of terms, so that the batches' losses cannot be put together as the whole data set's: return "
-                        'one of torch\'s loss functions as it is, or one value per sample with reduction="none"'
-                    )
-                ratios = loss.ratios
-        if samples == 0:
-            raise ValueError("data has no samples")
-        if denominator == 0:
-            raise ValueError("every target is ignored, or has weight zero: the mean loss is not defined")
-        if self._totals is not None and self._totals[0] != samples:
-            raise RuntimeError(
-                f"data had {self._totals[0]} samples in an earlier pass and {samples} in this one: every pass must "
-                "go through the same data set"
-            )
-        self._totals = samples, denominator
-        return samples, denominator
+    def _pass(self, visit: Callable[[Any], BatchLoss]) -> tuple[int, float]:
+        return self._pieces.visit(visit, None if self._schedule is None else self._schedule.batch_size)
 
     def _planned(self) -> Schedule:
         """Choose the schedule by a look at the first batch."""
-        with self._generators.rewound():
-            first = next(iter(self._batches()), None)
-        if first is None:
-            raise ValueError("data has no samples")
+        first = self._pieces.first()
         if self.check:
-            with self._generators.rewound():
-                changes = changes_from_pass_to_pass(self._data, first, self._batches)
+            changes = self._pieces.changes()
             if changes:
                 warnings.warn(
                     f"{changes}: the matrix belongs to one draw of the data, and products that draw again belong to "
@@ -484,7 +422,7 @@ class CurvatureOperator(ABC):
             return self._graph(piece, evaluation)
 
         look = Look(
-            moved(first, self.device, self._dtype),
+            first,
             self._evaluate,
             build,
             self._known,
@@ -492,9 +430,8 @@ class CurvatureOperator(ABC):
             snapshot.lay_out,
         )
         try:
-            total = _total_samples(self._data)
             self._schedule, self._size = plan(
-                look, total, self._max_memory, self.device, by_clock=not self._reproducible
+                look, self._pieces.num_samples_or_none(), self._max_memory, self.device, by_clock=not self._reproducible
             )
         except RuntimeError as error:
             if "is not implemented" not in str(error):  # derivative for aten::... is not implemented
@@ -503,7 +440,7 @@ class CurvatureOperator(ABC):
         return self._schedule
 
     def __repr__(self) -> str:
-        samples = "" if self._totals is None else f", {self._totals[0]} samples"
+        samples = "" if self._pieces.totals is None else f", {self._pieces.totals[0]} samples"
         how = "" if self._schedule is None else f", {self._schedule}"
         return (
             f"{type(self).__name__}({type(self._model).__name__}, n={self.shape[0]} in {len(self._space.names)} "
@@ -518,26 +455,6 @@ class _MoreThanExpected(Exception):
 def _needs_parameters(evaluation: Evaluation) -> None:
     if not evaluation.loss.total.requires_grad:
         raise ValueError("the loss does not depend on the chosen parameters: nothing to differentiate")
-
-
-def _total_samples(data: Any) -> int | None:
-    if isinstance(data, (list, tuple)) and not isinstance(data[0], torch.Tensor):
-        counts = [samples_or_none(batch) for batch in data]
-        return None if any(c is None for c in counts) else sum(counts)  # type: ignore[arg-type]
-    try:
-        return len(data.dataset)
-    except (AttributeError, TypeError):
-        return None
-
-
-def _identity(data: Any) -> Any:
-    """What shows that a list of batches is no longer the same."""
-    if isinstance(data, (list, tuple)):
-        return [(id(batch), [(id(t), t._version) for t in tensors_in(batch)]) for batch in data]
-    try:
-        return len(data)
-    except TypeError:
-        return None
 
 
 def _decay(model: torch.nn.Module, space: ParameterSpace, given: float | Mapping[str, float]) -> Any:

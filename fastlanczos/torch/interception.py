@@ -1,7 +1,7 @@
 """What is put in the place of torch's functions while a model and its loss are evaluated.
 
-Linear layers, convolutions, batch norm and cross entropy get derivatives in closed form; batch norm the statistics that
-are asked for; and each loss function of torch leaves a note of what its mean is divided by.
+Linear layers, convolutions, smooth activations, batch norm and cross entropy get derivatives in closed form; batch norm
+the statistics that are asked for; and each loss function of torch leaves a note of what its mean is divided by.
 """
 
 from __future__ import annotations
@@ -130,6 +130,8 @@ class Interception(TorchFunctionMode):
             self.convolutional = self.convolutional or func is torch.conv2d
             if self.closed:
                 return self._convolution(func, *args, **kwargs)
+        if func in _ACTIVATIONS and self.closed and args and _plain(args[0]) and not kwargs.get("inplace"):
+            return closed_forms.activation(args[0], lambda x: func(x, *args[1:], **kwargs))
         return func(*args, **kwargs)
 
     def _linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -285,6 +287,18 @@ class Interception(TorchFunctionMode):
 
 
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}  # of so many dimensions
+
+# Those of which autograd makes many operations where one multiplication does; ReLU and its like are as cheap.
+_ACTIVATIONS = {
+    torch.tanh,
+    torch.Tensor.tanh,
+    torch.sigmoid,
+    torch.Tensor.sigmoid,
+    F.gelu,
+    F.silu,
+    F.softplus,
+    F.mish,
+}
 
 _ELEMENTWISE = {
     F.mse_loss,

@@ -36,7 +36,7 @@ class Snapshot:
         def copied(t: torch.Tensor) -> torch.Tensor:
             return t.detach().clone() if dtype is None or not t.is_floating_point() else t.detach().to(dtype, copy=True)
 
-        self._modes = [m.training for m in model.modules()]
+        self._modes, entries = _modes_and_entries(model)
         self.parameters = {name: copied(p) for name, p in model.named_parameters()}
         self.buffers = {name: copied(b) for name, b in model.named_buffers()}
         copies: dict[int, torch.Tensor] = {}
@@ -45,7 +45,7 @@ class Snapshot:
             copies |= {id(b): self.buffers[name] for name, b in model.named_buffers()}
         self._entries = [
             (name, copies[id(t)] if id(t) in copies else copies.setdefault(id(t), t.detach().clone()))
-            for name, t in _entries(model)
+            for name, t in entries
         ]
         self._names = space.names
         self.leaves = [self.parameters[name].requires_grad_() for name in space.names]
@@ -60,13 +60,13 @@ class Snapshot:
 
     def same_modes(self, model: torch.nn.Module) -> bool:
         """Whether each module is in the mode (train or eval) that it was in."""
-        return self._modes == [m.training for m in model.modules()]
+        return self._modes == _modes_and_entries(model)[0]
 
     def holds(self, model: torch.nn.Module) -> bool:
         """Whether the model is as it was."""
-        now = _entries(model)
+        modes, now = _modes_and_entries(model)
         return (
-            self.same_modes(model)
+            self._modes == modes
             and len(now) == len(self._entries)
             and all(
                 name == before[0] and t.shape == before[1].shape and t.dtype == before[1].dtype and _equal(t, before[1])
@@ -174,15 +174,15 @@ def _call(model: torch.nn.Module, batch: Any) -> tuple[Any, Any]:
     return model(batch[0]), batch[1]
 
 
-def _entries(model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """All parameters and buffers, tied ones each time; without the names of modules, which take longer to find."""
-    return [
-        (name, t)
-        for module in model.modules()
-        for tensors in (module._parameters, module._buffers)
-        for name, t in tensors.items()
-        if t is not None
-    ]
+def _modes_and_entries(model: torch.nn.Module) -> tuple[list[bool], list[tuple[str, torch.Tensor]]]:
+    """Each module's mode, and all parameters and buffers, tied ones each time, without the modules' names, which take
+    longer to find."""
+    modes, entries = [], []
+    for module in model.modules():
+        modes.append(module.training)
+        for tensors in (module._parameters, module._buffers):
+            entries += [(name, t) for name, t in tensors.items() if t is not None]
+    return modes, entries
 
 
 def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
