@@ -81,6 +81,7 @@ class HostRun(_core.Run):
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything the run is, copied."""
+        self.settle()
         return {
             "basis": None if self.basis is None else self.basis[: self.steps].copy(),
             "candidate": self.candidate.copy(),

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import fastlanczos as fl
 from fastlanczos.drive import drive
-from fastlanczos.iteration import LanczosIteration
+from fastlanczos.iteration import LanczosIteration, run_natively
 from fastlanczos.native import matrix_matvec
 from fastlanczos.operators import as_operator
 
@@ -29,6 +29,14 @@ S = (S + S.T).tocsr()
 DOUBLES = ctypes.POINTER(ctypes.c_double)
 STATUS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_ssize_t, DOUBLES, DOUBLES, ctypes.c_void_p)
 SIMPLE = ctypes.CFUNCTYPE(None, ctypes.c_longlong, DOUBLES, DOUBLES)
+
+
+@SIMPLE
+def WEIGHTED(n, x, y):
+    """A diagonal, and a function that writes into its argument."""
+    for i in range(n):
+        y[i] = (1.0 + i) * x[i]
+        x[i] = 0.0
 
 
 def product(matvec, x):
@@ -217,6 +225,37 @@ def test_a_numba_jitted_matvec_runs_as_any_callable():
         return np.arange(v.size) * v
 
     assert fl.lanczos(matvec, 50, 50, seed=0).quadrature()[0][-1] == pytest.approx(49)
+
+
+@pytest.mark.parametrize("reorthogonalize", ["full", "none"])
+@pytest.mark.parametrize(
+    "matrix", [A, S, S * 2.0**200, LowLevelCallable(WEIGHTED)], ids=["dense", "csr", "large", "function"]
+)
+def test_a_run_in_slices_and_taken_up_from_a_copy_has_the_bits_of_one_in_a_piece(matrix, reorthogonalize):
+    operator = as_operator(matrix, N, v0=None)
+    space = np.empty((2, N))
+
+    def started():
+        return [LanczosIteration(N, 30, seed=seed, reorthogonalize=reorthogonalize) for seed in (1, 2)]
+
+    whole = started()
+    while not whole[0].finished:
+        run_natively(whole, operator.native, space, 30, 10.0)
+    sliced = started()
+    for steps in (1, 2, 4, 3):
+        run_natively(sliced, operator.native, space, steps, 10.0)
+        # What was handed out is what the engine goes on with, and a copy does the same as the original.
+        assert np.isclose(np.linalg.norm(sliced[0].vector), 1.0, rtol=1e-14)
+        assert (sliced[0].vector == sliced[0].state_dict()["candidate"]).all()
+        sliced[1] = LanczosIteration.from_state_dict(sliced[1].state_dict())
+    # One step by hand, from the vector that is handed out.
+    by_hand = LanczosIteration.from_state_dict(sliced[0].state_dict())
+    by_hand.step(product(operator.native, by_hand.vector)[0])
+    run_natively(sliced, operator.native, space, 30, 10.0)
+    np.testing.assert_allclose(by_hand.alpha, whole[0].alpha[:11], rtol=1e-13, atol=1e-13 * abs(whole[0].alpha).max())
+    for a, b in zip(whole, sliced, strict=True):
+        assert a.alpha.tobytes() == b.alpha.tobytes()
+        assert a.beta.tobytes() == b.beta.tobytes()
 
 
 def test_callback_and_progress_work_without_python_in_the_loop(capsys):

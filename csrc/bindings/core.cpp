@@ -111,6 +111,7 @@ PYBIND11_MODULE(_core, module) {
         .def("renew", &Run::renew, py::arg("v"))
         .def("projected", &Run::projected)
         .def("state", &Run::state)
+        .def("settle", [](Run& run) { run.lanczos().settle(); })
         .def("restore", &Run::restore, py::arg("state"))
         .def_property_readonly("alpha", &Run::alpha)
         .def_property_readonly("beta", &Run::beta)

@@ -25,6 +25,16 @@ public:
     virtual void multiply(Index count, const double* const* x, double* const* y,
                           fastlanczos::Interrupt* interrupt) const = 0;
 
+    // The same, and looked[c] an inspection of x_c and y_c with factor[c]: true where that was made on the way.
+    virtual bool multiply_and_look(Index count, const double* const* x, double* const* y, const double* /*factor*/,
+                                   fastlanczos::Inspection* /*looked*/, fastlanczos::Interrupt* interrupt) const {
+        multiply(count, x, y, interrupt);
+        return false;
+    }
+
+    // Whether x is certain to be left alone. A function of the caller's may write into it in spite of its type.
+    virtual bool only_reads() const { return false; }
+
     // y = a A x + b x + c y; y is not x. `scratch` holds dim entries where multiply_add_needs_scratch() says so.
     virtual bool multiply_add_needs_scratch() const { return true; }
     virtual void multiply_add(const double* x, double* y, double a, double b, double c, double* scratch,
@@ -111,6 +121,7 @@ public:
                   fastlanczos::Interrupt* interrupt) const override {
         fastlanczos::multiply(matrix_, count, x, y, interrupt);
     }
+    bool only_reads() const override { return true; }
 
 protected:
     Matrix matrix_;
@@ -173,6 +184,12 @@ public:
         return static_cast<Index>(matrix_.row_start[dim()]) * Index{sizeof(Value) + sizeof(Integer)};
     }
 
+    bool multiply_and_look(Index count, const double* const* x, double* const* y, const double* factor,
+                           fastlanczos::Inspection* looked, fastlanczos::Interrupt* interrupt) const override {
+        fastlanczos::multiply(matrix_, count, x, y, interrupt, factor, looked);
+        return true;
+    }
+
     bool multiply_add_needs_scratch() const override { return false; }
     void multiply_add(const double* x, double* y, double a, double b, double c, double*,
                       fastlanczos::Interrupt* interrupt) const override {
@@ -221,6 +238,7 @@ public:
     }
 
     Index nbytes() const override { return degree_ * inner_.nbytes(); }
+    bool only_reads() const override { return inner_.only_reads(); }
 
 private:
     py::object owner_;

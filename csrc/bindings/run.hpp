@@ -173,14 +173,15 @@ inline Index check_runs(const std::vector<Run*>& runs) {
 // One step of every run with its row of `products`. Small runs go side by side, one thread each; large ones one after
 // the other, each in all threads. Without the GIL.
 inline void step_all(const std::vector<Run*>& runs, const double* products, fastlanczos::Interrupt* interrupt,
-                     std::vector<Outcome>& outcomes) {
+                     std::vector<Outcome>& outcomes, const fastlanczos::Inspection* looked = nullptr) {
     const Index count = static_cast<Index>(runs.size()), dim = runs[0]->lanczos().dim();
     Index entries = 0;
     for (const Run* run : runs) entries += run->entries();
     const bool small = fastlanczos::useful_threads(entries / count) == 1;
     const auto step = [&](Index i) {
         const auto at = static_cast<std::size_t>(i);
-        outcomes[at] = runs[at]->lanczos().step(products + i * dim, small ? nullptr : interrupt);
+        outcomes[at] =
+            runs[at]->lanczos().step(products + i * dim, small ? nullptr : interrupt, looked ? looked + i : nullptr);
     };
     if (small)
         fastlanczos::parallel_for(fastlanczos::useful_threads(entries), count, step);
@@ -227,6 +228,31 @@ private:
     std::exception_ptr raised_;
 };
 
+// While it lives the runs' vectors are read where they are computed, and nothing is handed out; but only where what
+// reads them leaves them alone.
+class DirectVectors {
+public:
+    DirectVectors(const std::vector<Run*>& runs, bool on) : runs_(runs), on_(on) {
+        for (Run* run : runs_)
+            if (on_) run->lanczos().hand_out(false);
+    }
+    ~DirectVectors() {
+        for (Run* run : runs_)
+            if (on_) run->lanczos().hand_out(true);
+    }
+    DirectVectors(const DirectVectors&) = delete;
+    DirectVectors& operator=(const DirectVectors&) = delete;
+
+    void vectors(std::vector<const double*>& x) const {
+        for (std::size_t i = 0; i < runs_.size(); ++i)
+            x[i] = on_ ? runs_[i]->lanczos().candidate() : runs_[i]->lanczos().vector();
+    }
+
+private:
+    const std::vector<Run*>& runs_;
+    bool on_;
+};
+
 // Multiplies and steps until a run ends or fails, `max_steps` are taken, or `seconds` have passed. `products` is memory
 // for A times the runs' vectors. Returns the steps taken and the outcomes of the last one; raises what a signal handler
 // raised.
@@ -236,24 +262,26 @@ inline py::tuple advance(const std::vector<Run*>& runs, const Matvec& A, py::arr
     require(A.dim() == dim, "the operator and the runs differ in their dimension");
     const Index count = static_cast<Index>(runs.size());
     double* z = writable_block_data(products, count, dim);
-    std::vector<const double*> x;
+    std::vector<const double*> x(runs.size());
     std::vector<double*> y;
-    for (Index i = 0; i < count; ++i) {
-        x.push_back(runs[static_cast<std::size_t>(i)]->lanczos().vector());
-        y.push_back(z + i * dim);
-    }
+    for (Index i = 0; i < count; ++i) y.push_back(z + i * dim);
+    std::vector<double> factors(runs.size());
+    std::vector<fastlanczos::Inspection> looked(runs.size());
     std::vector<Outcome> outcomes(runs.size(), Outcome::running);
     SignalCheck signals;
     fastlanczos::Interrupt interrupt([&signals] { return signals(); });
     Index steps = 0;
     {
         py::gil_scoped_release release;
+        const DirectVectors direct(runs, A.only_reads());
         const auto began = std::chrono::steady_clock::now();
         const auto unfinished = [](Outcome outcome) { return outcome == Outcome::running; };
         while (steps < max_steps && std::all_of(outcomes.begin(), outcomes.end(), unfinished) &&
                (steps == 0 || std::chrono::steady_clock::now() - began < std::chrono::duration<double>(seconds))) {
-            A.multiply(count, x.data(), y.data(), &interrupt);
-            if (!interrupt.requested()) step_all(runs, z, &interrupt, outcomes);
+            direct.vectors(x);
+            for (std::size_t i = 0; i < runs.size(); ++i) factors[i] = runs[i]->lanczos().factor();
+            const bool seen = A.multiply_and_look(count, x.data(), y.data(), factors.data(), looked.data(), &interrupt);
+            if (!interrupt.requested()) step_all(runs, z, &interrupt, outcomes, seen ? looked.data() : nullptr);
             if (interrupt.requested()) break;
             ++steps;
             interrupt.check();

@@ -136,7 +136,7 @@ class CurvatureOperator(ABC):
         tensor, its device.
         """
         # A copy, since torch takes neither negative strides nor read-only memory.
-        vectors = torch.from_numpy(np.array(v, order="C")) if isinstance(v, np.ndarray) else v
+        vectors = torch.from_numpy(np.array(v, order="K")) if isinstance(v, np.ndarray) else v
         if not isinstance(vectors, torch.Tensor):
             raise TypeError(f"H multiplies a torch tensor or a NumPy array, got {type(v).__name__}")
         if not vectors.dtype.is_floating_point:

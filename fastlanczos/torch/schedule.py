@@ -15,6 +15,7 @@ __all__ = ["GraphSize", "Schedule", "choose", "memory_budget", "pays_together", 
 _SMALL_GRAPH = 4 * 2**20  # below it the cost of a product is that of launching operations: batches are put together
 _MERGED_GRAPH = 16 * 2**20
 _WORKING = 6  # graphs' worth of memory that building one, or a product through it, takes besides: by measurement
+_PAYS = 0.95  # of the time one by one, or several vectors together are not worth their memory
 _KINDS = ("kept", "rebuilt", "on disk", "forward")
 
 
@@ -124,9 +125,10 @@ def pays_together(one_by_one: Callable[[], object], together: Callable[[], objec
     except RuntimeError:  # an operation that torch.vmap cannot do; the repr says what came of it
         return False
     if single < 0.1:  # cheap enough to look again, now that memory and kernels are warm
-        single, both = min(single, *(seconds(one_by_one) for _ in range(2))), seconds(together)
-        both = min(both, *(seconds(together) for _ in range(2)))
-    return both < 0.95 * vectors * single
+        single = min(single, seconds(one_by_one))
+        if both >= _PAYS * vectors * single:  # the first time is not the best: it would be a pity to go by that
+            both = min(both, seconds(together))
+    return both < _PAYS * vectors * single
 
 
 def seconds(work: Callable[[], object]) -> float:

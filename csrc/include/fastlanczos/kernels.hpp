@@ -7,6 +7,7 @@
 // has.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdlib>
@@ -30,7 +31,7 @@ constexpr Index kMaxTile = 2048;  // columns; a tile's v and w (32 KiB) stay in 
 // One sweep over the basis: what it reads, what it computes, where it writes. With rows V_j (stored rows first, then
 // the recent ones) and the coefficients h, d:
 //     v = (u - sum_j h_j V_j) * inverse_nu
-//     w = z * z_factor - sum_j d_j V_j - gamma * v          w replaces u
+//     w = z * z_factor - sum_j d_j V_j - gamma * v
 // and the dot products of w with every V_j, with v and with itself.
 template <class Row>
 struct Sweep {
@@ -44,10 +45,12 @@ struct Sweep {
     double inverse_nu = 1.0;
     double z_factor = 1.0;
     double gamma = 0.0;
-    double* u = nullptr;
+    const double* u = nullptr;
     const double* z = nullptr;
+    double* w = nullptr;           // may be u, or recent[0]
     Row* new_row = nullptr;        // v goes here ...
-    double* new_recent = nullptr;  // ... and here, each where given; it may overwrite recent[0]
+    double* new_recent = nullptr;  // ... and here, each where given; it may be recent[0]
+    bool is_recurrence = false;    // no basis: v = u goes nowhere, and at most one row is recent
 
     Index num_rows() const { return stored + num_recent; }
     Index num_dots() const { return num_rows() + 2; }  // every row, v, w itself
@@ -58,6 +61,12 @@ struct Inspection {
     double dot = 0.0;     // sum of u_i * z_i * factor
     double max = 0.0;     // largest |z_i| among the finite ones
     double poison = 0.0;  // 0 where all z_i are finite, NaN where one is not
+
+    void add(const Inspection& part) {
+        dot += part.dot;
+        poison += part.poison;
+        max = std::max(max, part.max);
+    }
 };
 
 struct Kernels {

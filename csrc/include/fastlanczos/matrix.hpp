@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
 #include "pool.hpp"
 #include "tiling.hpp"
@@ -61,7 +62,7 @@ inline void sparse_rows(const SparseMatrix<Value, Integer>& A, Index first, Inde
     }
 }
 
-// rows(first, end) for ranges of rows with about equally many entries.
+// rows(chunk, first, end) for at most kMatrixChunks ranges of rows with about equally many entries.
 template <class Value, class Integer, class Rows>
 inline void for_row_ranges(const SparseMatrix<Value, Integer>& A, Interrupt* interrupt, const Rows& rows) {
     const auto stored = static_cast<Index>(A.row_start[A.n]);
@@ -73,7 +74,7 @@ inline void for_row_ranges(const SparseMatrix<Value, Integer>& A, Interrupt* int
                                                 static_cast<double>(stored));
         return static_cast<Index>(std::lower_bound(A.row_start, A.row_start + A.n, share) - A.row_start);
     };
-    const auto range = [&](Index chunk) { rows(row_of(chunk), row_of(chunk + 1)); };
+    const auto range = [&](Index chunk) { rows(chunk, row_of(chunk), row_of(chunk + 1)); };
     parallel_for(useful_threads(2 * work), chunks, range, interrupt);
 }
 
@@ -91,23 +92,40 @@ void multiply(const DenseMatrix<Value>& A, Index count, const double* const* x, 
     parallel_for(useful_threads(A.n * A.n), chunks, rows, interrupt);
 }
 
+// With `looked` each product is inspected beside its vector, with its `factor`, while it is in cache.
 template <class Value, class Integer>
 void multiply(const SparseMatrix<Value, Integer>& A, Index count, const double* const* x, double* const* y,
-              Interrupt* interrupt = nullptr) {
-    detail::for_row_ranges(A, interrupt, [&](Index first, Index end) {
+              Interrupt* interrupt = nullptr, const double* factor = nullptr, Inspection* looked = nullptr) {
+    std::vector<Inspection> parts(static_cast<std::size_t>(looked ? count * detail::kMatrixChunks : 0));
+    const auto inspect = [&](Index chunk, Index c, Index first, Index end) {
+        if (!looked) return;
+        Inspection part;  // on the stack: neighbours in `parts` belong to other threads
+        kernels().inspect(x[c] + first, y[c] + first, factor[c], end - first, part);
+        parts[static_cast<std::size_t>(c * detail::kMatrixChunks + chunk)] = part;
+    };
+    detail::for_row_ranges(A, interrupt, [&](Index chunk, Index first, Index end) {
         Index c = 0;
-        for (; c + 4 <= count; c += 4)
+        for (; c + 4 <= count; c += 4) {
             detail::sparse_rows<4>(A, first, end, x + c, [&](int i, Index row, double sum) { y[c + i][row] = sum; });
-        for (; c < count; ++c)
+            for (Index i = 0; i < 4; ++i) inspect(chunk, c + i, first, end);
+        }
+        for (; c < count; ++c) {
             detail::sparse_rows<1>(A, first, end, x + c, [&](int i, Index row, double sum) { y[c + i][row] = sum; });
+            inspect(chunk, c, first, end);
+        }
     });
+    for (Index c = 0; looked && c < count; ++c) {
+        looked[c] = Inspection();
+        for (Index chunk = 0; chunk < detail::kMatrixChunks; ++chunk)
+            looked[c].add(parts[static_cast<std::size_t>(c * detail::kMatrixChunks + chunk)]);
+    }
 }
 
 // y = a A x + b x + c y, in the pass of the product. y is not x.
 template <class Value, class Integer>
 void multiply_add(const SparseMatrix<Value, Integer>& A, const double* x, double* y, double a, double b, double c,
                   Interrupt* interrupt = nullptr) {
-    detail::for_row_ranges(A, interrupt, [&](Index first, Index end) {
+    detail::for_row_ranges(A, interrupt, [&](Index, Index first, Index end) {
         if (c == 0.0)  // y may hold anything
             detail::sparse_rows<1>(A, first, end, &x, [&](int, Index i, double sum) { y[i] = a * sum + b * x[i]; });
         else

@@ -21,8 +21,9 @@
 // When that leaves nothing, or beta_k is at the rounding level of |T|, the Krylov space is invariant: breakdown. Powers
 // of two are taken out of A where its entries are beyond 2^100 or below 2^-100, so that no square overflows.
 //
-// Memory traffic of step k: k rows of V once (from memory), one row written; u and z read twice, u written twice (and
-// its copy once).
+// Memory traffic of step k: k rows of V once (from memory), one row written; u and z read twice (once where the product
+// was looked at as it came), u written twice (and its copy once). Without a basis v_k is u as it is, and w is written
+// where v_{k-1} was: the two change places.
 //
 // Thick restart (Wu and Simon, SIAM J. Matrix Anal. Appl. 22, 2000). `restart` replaces the rows by l combinations of
 // them, Ritz vectors as a rule. T then begins with their values on its diagonal, and the next row couples to all of
@@ -84,13 +85,15 @@ public:
         coefficients_.resize(most);
         subtrahend_.resize(most);
         dots_.resize(most);
+        go_home();
     }
 
     // Begins a run from v0 / |v0|. False, and nothing changed, when v0 is zero or not finite.
     bool start(const double* v0) {
         tiling_ = Tiling(dim_, 0);
         inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
-        double* u = memory_.candidate;
+        go_home();
+        double* u = candidate_;
         inspect_columns(v0, v0, 1.0);
         if (!(total_.poison == 0.0) || total_.max == 0.0) return false;
         const double factor = std::ldexp(1.0, -clamped_exponent(total_.max));
@@ -108,20 +111,25 @@ public:
     }
 
     // Advances by one step with z = A u, u = vector(). `not_finite` leaves the run as it was. `interrupted` ends it:
-    // the finished steps are as good as ever, but the candidate is lost.
-    Outcome step(const double* z, Interrupt* interrupt = nullptr) {
+    // the finished steps are as good as ever, but the candidate is lost. `looked` is what an inspection of u and z with
+    // factor() has found, where one was made already.
+    Outcome step(const double* z, Interrupt* interrupt = nullptr, const Inspection* looked = nullptr) {
         if (finished()) throw std::logic_error("the run is finished: it takes no further product");
         const Index k = state_.steps;
         interrupt_ = interrupt;
         tiling_ = Tiling(dim_, basis_ == Basis::none ? 1 : k);
         inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
         partial_.resize(static_cast<std::size_t>(tiling_.chunks) * dots_.size());
-        do {
-            inspect_columns(memory_.candidate, z, factor_of(state_.exponent));
-        } while (!prepare_scale());
+        if (looked)
+            total_ = *looked;
+        else
+            inspect_columns(candidate_, z, factor());
+        while (!prepare_scale()) inspect_columns(candidate_, z, factor());
         if (!(total_.poison == 0.0)) return Outcome::not_finite;
         prepare_sweep(z);
-        bool again = sweep() && take_dots(k);
+        bool again = sweep();
+        if (basis_ == Basis::none) std::swap(candidate_, recent_);
+        again = again && take_dots(k);
         while (again) {  // the candidate again, before its product
             prepare_correction();
             again = sweep() && take_correction();
@@ -144,7 +152,7 @@ public:
         if (l < 0 || l > k || l >= max_steps_) throw std::invalid_argument("a restart keeps fewer rows than there are");
         state_.h.resize(static_cast<std::size_t>(k), 0.0);
         const double norm2 = rotate_rows(static_cast<double*>(memory_.basis), memory_.stride, dim_, k, l, rotation,
-                                         state_.h.data(), memory_.candidate, dots_.data());
+                                         state_.h.data(), candidate_, dots_.data());
         const auto kept = static_cast<std::size_t>(l);
         state_.steps = state_.combined = l;
         state_.alpha.assign(theta, theta + l);
@@ -177,7 +185,7 @@ public:
         inspect_columns(v, v, 1.0);
         if (!(total_.poison == 0.0) || total_.max == 0.0) return false;
         const double factor = std::ldexp(1.0, -clamped_exponent(total_.max));
-        for (Index i = 0; i < dim_; ++i) memory_.candidate[i] = factor * v[i];
+        for (Index i = 0; i < dim_; ++i) candidate_[i] = factor * v[i];
         std::fill(dots_.begin(), dots_.end(), 0.0);
         double norm = 0.0, before = 0.0;
         for (int pass = 0; pass < 2 + kMaxCorrections; ++pass, before = norm) {
@@ -197,7 +205,23 @@ public:
     }
 
     // The unit vector whose product with A the next step takes.
-    const double* vector() const { return memory_.vector ? memory_.vector : memory_.candidate; }
+    const double* vector() const { return memory_.vector ? memory_.vector : candidate_; }
+
+    // The same where it is computed: only to be read, and elsewhere after each step.
+    const double* candidate() const { return candidate_; }
+
+    // Whether Memory::vector is kept up to date, which whoever reads candidate() can do without.
+    void hand_out(bool on) {
+        handing_out_ = on;
+        if (on && memory_.vector && !finished()) std::copy(candidate_, candidate_ + dim_, memory_.vector);
+    }
+
+    // Puts the candidate and the recent row where Memory says.
+    void settle() {
+        if (candidate_ == memory_.candidate) return;
+        std::swap_ranges(candidate_, candidate_ + dim_, recent_);
+        go_home();
+    }
 
     bool finished() const { return state_.breakdown || interrupted_ || state_.steps == max_steps_; }
     bool interrupted() const { return interrupted_; }
@@ -215,6 +239,7 @@ public:
 
     // T is kept in units of 2^exponent.
     int exponent() const { return state_.exponent; }
+    double factor() const { return factor_of(state_.exponent); }
 
     // Wall time of all sweeps since the last start().
     double sweep_seconds() const { return sweep_seconds_; }
@@ -233,6 +258,7 @@ public:
             throw std::invalid_argument("the state does not belong to a run of this size");
         state_ = std::move(state);
         interrupted_ = false;
+        go_home();
     }
 
 private:
@@ -255,6 +281,11 @@ private:
     // |V u|^2: the part of the candidate that the next sweep takes away.
     double overlap() const { return basis_ == Basis::none ? 0.0 : square(state_.h); }
 
+    void go_home() {
+        candidate_ = memory_.candidate;
+        recent_ = memory_.recent;
+    }
+
     static int clamped_exponent(double x) { return std::max(-1000, std::min(1000, std::ilogb(x))); }
     static double factor_of(int exponent) { return std::ldexp(1.0, -exponent); }
 
@@ -271,11 +302,7 @@ private:
 
     void total_inspections() {
         total_ = Inspection();
-        for (const Inspection& part : inspections_) {
-            total_.dot += part.dot;
-            total_.poison += part.poison;
-            total_.max = std::max(total_.max, part.max);
-        }
+        for (const Inspection& part : inspections_) total_.add(part);
     }
 
     // True when the products are in a range whose squares are safe. Otherwise takes a power of two out of everything
@@ -299,7 +326,7 @@ private:
     void set_rows(Sweep<Row>& sweep, Index finished, bool new_row) {
         Row* rows = static_cast<Row*>(memory_.basis);
         sweep = Sweep<Row>();
-        sweep.u = memory_.candidate;
+        sweep.u = sweep.w = candidate_;
         sweep.h = coefficients_.data();
         sweep.d = subtrahend_.data();
         sweep.rows = rows;
@@ -309,11 +336,16 @@ private:
         sweep.stored = basis_ == Basis::none ? 0 : finished - sweep.num_recent;
         for (Index r = 0; r < sweep.num_recent; ++r) sweep.recent[r] = recent_row(finished - sweep.num_recent + r);
         if (!new_row) return;
-        if (basis_ != Basis::none) sweep.new_row = rows + finished * memory_.stride;
+        if (basis_ == Basis::none) {
+            sweep.is_recurrence = true;
+            sweep.w = recent_;
+            return;
+        }
+        sweep.new_row = rows + finished * memory_.stride;
         if (kept > 0) sweep.new_recent = recent_row(finished);
     }
 
-    double* recent_row(Index row) { return basis_ == Basis::none ? memory_.recent : memory_.recent + (row % 2) * dim_; }
+    double* recent_row(Index row) { return basis_ == Basis::none ? recent_ : recent_ + (row % 2) * dim_; }
 
     void set_rows(Index finished, bool new_row) {
         if (basis_ == Basis::float32)
@@ -381,7 +413,7 @@ private:
         }
         set_rows(state_.steps, false);
         set_factors([&](auto& sweep) {
-            sweep.z = memory_.candidate;
+            sweep.z = candidate_;
             sweep.inverse_nu = 0.0;
         });
     }
@@ -481,9 +513,9 @@ private:
     void normalize() {
         const auto scale = [&](Index chunk) {
             const Index first = tiling_.first_column(chunk), end = tiling_.end_column(chunk);
-            double* u = memory_.candidate;
+            double* u = candidate_;
             for (Index i = first; i < end; ++i) u[i] *= inverse_beta_;
-            if (memory_.vector) std::copy(u + first, u + end, memory_.vector + first);
+            if (memory_.vector && handing_out_) std::copy(u + first, u + end, memory_.vector + first);
         };
         parallel_for(useful_threads(3 * dim_), tiling_.chunks, scale);
     }
@@ -491,6 +523,8 @@ private:
     Index dim_, max_steps_;
     Basis basis_;
     Memory memory_;
+    double *candidate_ = nullptr, *recent_ = nullptr;  // which change places without a basis
+    bool handing_out_ = true;
     State state_;
 
     // Of the step in progress.

@@ -77,8 +77,53 @@ FASTLANCZOS_INLINE void dot_rows(const Row* row, Index stride, const double* w, 
     for (int r = 0; r < R; ++r) dots[r] += sum(sums[r]) + tail[r];
 }
 
+// A sweep where no basis is kept, the three-term recurrence: v = u, w = z_factor z - d r - gamma u with r the row
+// before (none in the first step). It takes one pass, where tiles of a basis go through the cache several times.
+template <bool Before>
+FASTLANCZOS_INLINE void recur(const Sweep<double>& s, Index first, Index length, double* dots) {
+    const double *u = s.u + first, *z = s.z + first, *r = Before ? s.recent[0] + first : nullptr;
+    double* w = s.w + first;
+    const double d = Before ? s.d[0] : 0.0;
+    Pack with_r{}, with_u{}, with_w{}, ds, gammas, factors;
+    fill(d, ds);
+    fill(s.gamma, gammas);
+    fill(s.z_factor, factors);
+    Index i = 0;
+    for (; i + kWidth <= length; i += kWidth) {
+        Pack ui, wi, ri{};
+        load(u + i, ui);
+        load(z + i, wi);
+        wi = factors * wi;
+        if (Before) {
+            load(r + i, ri);
+            wi -= ds * ri;
+        }
+        wi -= gammas * ui;
+        if (Before) with_r += ri * wi;
+        with_u += ui * wi;
+        with_w += wi * wi;
+        store(w + i, wi);
+    }
+    double tail[3] = {};
+    for (; i < length; ++i) {
+        double wi = s.z_factor * z[i];
+        if (Before) wi -= d * r[i];
+        wi -= s.gamma * u[i];
+        if (Before) tail[0] += r[i] * wi;
+        tail[1] += u[i] * wi;
+        tail[2] += wi * wi;
+        w[i] = wi;
+    }
+    if (Before) dots[0] += sum(with_r) + tail[0];
+    dots[Before] += sum(with_u) + tail[1];
+    dots[Before + 1] += sum(with_w) + tail[2];
+}
+
 template <class Row>
 FASTLANCZOS_TARGET inline void sweep_tile(const Sweep<Row>& s, Index first, Index length, double* dots) {
+    if constexpr (sizeof(Row) == sizeof(double))
+        if (s.is_recurrence)
+            return s.num_recent > 0 ? recur<true>(s, first, length, dots) : recur<false>(s, first, length, dots);
     alignas(64) double v[kMaxTile];
     alignas(64) double w[kMaxTile];
     for (Index i = 0; i < length; ++i) {
@@ -104,7 +149,7 @@ FASTLANCZOS_TARGET inline void sweep_tile(const Sweep<Row>& s, Index first, Inde
     dot_rows<1>(v, 0, w, length, dots + j);
     dot_rows<1>(w, 0, w, length, dots + j + 1);
 
-    for (Index i = 0; i < length; ++i) s.u[first + i] = w[i];
+    for (Index i = 0; i < length; ++i) s.w[first + i] = w[i];
     if (s.new_row)
         for (Index i = 0; i < length; ++i) s.new_row[first + i] = static_cast<Row>(v[i]);
     if (s.new_recent)
