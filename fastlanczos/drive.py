@@ -21,30 +21,34 @@ def drive(
     *,
     bar: Any,
     callback: Callable[[], object] | None = None,
+    until: int | None = None,
 ) -> None:
     """Run iterations in lockstep to their ends, one product for all of them at a time where the operator can.
+
+    With `until` they stop after so many steps, and can be taken further.
 
     Whatever is raised carries the finished part as `partial`: a LanczosResult, or a list of them for several
     iterations. `callback` is called after each step; StopIteration out of it ends the run.
     """
-    active = list(iterations)
+    most = iterations[0].max_steps if until is None else until
+    active = [it for it in iterations if not it.finished and it.num_steps < most]
     products = np.empty((len(active) if operator.native is not None else 0, operator.dim))
     try:
         while active:
             if operator.native is not None:
-                limit = 1 if callback is not None else active[0].max_steps
+                limit = 1 if callback is not None else most - active[0].num_steps
                 steps = run_natively(active, operator.native, products[: len(active)], limit, _SLICE)
             else:
                 steps = _step(active, operator)
             bar.update(steps * len(active))
-            active = [it for it in active if not it.finished]
+            active = [it for it in active if not it.finished and it.num_steps < most]
             if callback is not None:
                 try:
                     callback()
                 except StopIteration:
                     return
     except BaseException as error:
-        _annotate(error, iterations)
+        _annotate(error, iterations, most)
         raise
 
 
@@ -58,12 +62,12 @@ def _step(active: Sequence[LanczosIteration], operator: Operator) -> int:
     return 1
 
 
-def _annotate(error: BaseException, iterations: Sequence[LanczosIteration]) -> None:
+def _annotate(error: BaseException, iterations: Sequence[LanczosIteration], most: int) -> None:
     k = min(it.num_steps for it in iterations)
     if not hasattr(error, "partial"):
         parts = [it.result() for it in iterations if it.num_steps > 0]
         error.partial = parts if len(iterations) > 1 else parts[0] if parts else None  # type: ignore[attr-defined]
         kept = f"; the {k} finished steps are in this exception's `partial`" if k else ""
-        error.add_note(f"In Lanczos step {k + 1} of {iterations[0].max_steps}{kept}.")
+        error.add_note(f"In Lanczos step {k + 1} of {most}{kept}.")
     if isinstance(error, TypeError) and "tensor" in str(error).lower() and k == 0:
         error.add_note("If A works on torch tensors, pass v0 as a torch tensor: A then gets tensors of its dtype.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,10 +16,14 @@ _RECENT = {"float64": 0, "float32": 2, None: 1}  # vectors kept beside the basis
 
 @dataclass(frozen=True)
 class Plan:
-    """How to run: `reorthogonalize` is "full" or "none", `lockstep` the number of probes that go together."""
+    """How to run: `reorthogonalize` is "full" or "none", `lockstep` the number of probes that go together.
+
+    `fitting` runs, but for what a product of several takes, are as many as the memory holds.
+    """
 
     reorthogonalize: str
     lockstep: int
+    fitting: int = field(default=1, compare=False)
 
 
 def plan_memory(
@@ -41,12 +45,13 @@ def plan_memory(
     full = _bytes_per_probe(operator, rows, basis_dtype)
     if reorthogonalize != "none":
         if full <= budget or (reorthogonalize == "full" and max_memory is None and full <= available):
-            return Plan("full", _lockstep(operator, num_probes, rows, budget // full))
+            return Plan("full", _lockstep(operator, num_probes, rows, budget // full), budget // full)
         if reorthogonalize == "full":
             limit = available if max_memory is None else max_memory
             vectors = _bytes_per_probe(operator, 0, basis_dtype) // (8 * operator.dim)
             raise MemoryError(too_large(operator.dim, rows, basis_dtype, vectors, limit))
-    return Plan("none", _lockstep(operator, num_probes, 1, budget // _bytes_per_probe(operator, 0, None)))
+    fitting = budget // _bytes_per_probe(operator, 0, None)
+    return Plan("none", _lockstep(operator, num_probes, 1, fitting), fitting)
 
 
 def _bytes_per_probe(operator: Operator, rows: int, basis_dtype: str | None) -> int:

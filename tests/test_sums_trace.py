@@ -75,9 +75,19 @@ def test_out_of_products_is_told():
     with pytest.warns(UserWarning, match=r"stopped after \d+ products at .* short of the accuracy asked for"):
         e = fl.trace(FLAT, "log", rtol=1e-7, max_matvecs=3000, seed=0)
     assert e.num_matvecs <= 3000
-    with pytest.warns(UserWarning, match=r"it takes more steps \(num_steps=\)"):
+    steep = with_eigenvalues(np.geomspace(1e-6, 1, 200))
+    with pytest.warns(UserWarning, match=r"it takes more steps than \d+, and more products \(max_matvecs=\)"):
+        fl.trace(steep, "log", num_steps=4, rtol=1e-3, seed=0, method="hutchinson", max_matvecs=100)
+    with pytest.warns(UserWarning, match="products that are more accurate: rounding leaves"):
         fl.trace(
-            with_eigenvalues(np.geomspace(1e-6, 1, 200)), "log", num_steps=4, rtol=1e-3, seed=0, method="hutchinson"
+            lambda v: FLAT.astype(np.float32) @ v.astype(np.float32),
+            "exp",
+            200,
+            num_steps=200,
+            num_probes=2,
+            atol=1e-5,
+            method="deflated",
+            seed=0,
         )
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.arrays import Float64
+from fastlanczos.drive import drive
 from fastlanczos.iteration import LanczosIteration
 from fastlanczos.operators import Operator
 from fastlanczos.plan import plan_memory
 from fastlanczos.probes import probe
-from fastlanczos.runs import lanczos_runs
 from fastlanczos.sums.functions import MatrixFunction
 from fastlanczos.sums.products import on_host
 
-__all__ = ["Deflation", "deflation", "pays"]
+__all__ = ["Deflation", "deflation", "deflation_that_pays"]
 
 _CONVERGED = 1e-7  # of the norm: the eigenvalue's own error is the square of that
 _CONVERGED_LOOSELY = 1e-2
@@ -35,6 +35,11 @@ class Deflation:
     num_matvecs: int
     values: Float64  # f at the eigenvalue of each row; empty where the rows are no eigenvectors
     rounding: float = 0.0
+
+    @classmethod
+    def none(cls, dim: int) -> Deflation:
+        """Return what takes nothing out."""
+        return cls(np.zeros((0, dim)), 0.0, 0, np.zeros(0))
 
     @property
     def rank(self) -> int:
@@ -58,7 +63,84 @@ class Deflation:
         return v - self.vectors.T @ (self.vectors @ v) if self.rank else v
 
 
-def pays(f: MatrixFunction, run: LanczosIteration) -> bool:
+def deflation(
+    operator: Operator,
+    f: MatrixFunction,
+    num_steps: int,
+    seeds: np.random.SeedSequence,
+    bar: Any,
+    looked: LanczosIteration | None = None,
+) -> Deflation:
+    """Find what the run of probe 0, which is used for nothing else, knows exactly.
+
+    For the trace of A itself that is its trace on the whole Krylov space; for f(A), f at the eigenvalues that have
+    converged. `looked` is that run, where it was made already. Raises MemoryError where the run's basis does not fit.
+    """
+    dim = operator.dim
+    steps = min(num_steps, dim)
+    spent = 0 if looked is None else looked.num_steps
+    iteration = looked
+    if iteration is None or iteration.reorthogonalize == "none":
+        plan_memory(operator, 1, steps, "full", "float64", None)
+        iteration = LanczosIteration(dim, steps, v0=probe(dim, seeds, 0), like=operator.kind)
+        drive([iteration], operator, bar=bar)
+        spent += iteration.num_steps
+    run, precision = iteration.result(), max(operator.precision, iteration.precision)
+    theta, S = np.linalg.eigh(run.tridiagonal())
+    values = f.at(theta, np.maximum(S[0] ** 2, np.finfo(np.float64).tiny), dim)
+    rows = on_host(run.basis)
+    if f.is_identity:
+        rounding = f.rounding(theta, theta, np.ones(len(theta)), precision)
+        return Deflation(rows, float(run.alpha.sum()), spent, np.zeros(0), rounding)
+    converged = run.residual_norm * np.abs(S[-1]) <= _CONVERGED * np.abs(theta).max()
+    vectors, found = S[:, converged].T @ rows, values[converged]
+    rounding = f.rounding(theta, values, converged.astype(np.float64), precision)
+    return Deflation(vectors, float(found.sum()), spent, found, rounding)
+
+
+def deflation_that_pays(
+    operator: Operator,
+    f: MatrixFunction,
+    num_steps: int,
+    most_steps: int,
+    seeds: np.random.SeedSequence,
+    bar: Any,
+) -> tuple[Deflation, LanczosIteration | None]:
+    """Return the deflation, where it pays and fits; otherwise none, and the run of probe 0 that told so.
+
+    That run may go on for up to `most_steps`.
+    """
+    run = _look(operator, f, num_steps, most_steps, seeds, bar)
+    if _pays(f, run):
+        try:
+            return deflation(operator, f, num_steps, seeds, bar, run), None
+        except MemoryError:
+            pass
+    return Deflation.none(operator.dim), run
+
+
+def _look(
+    operator: Operator, f: MatrixFunction, num_steps: int, most_steps: int, seeds: np.random.SeedSequence, bar: Any
+) -> LanczosIteration:
+    """Return the run of probe 0, whose Ritz values tell whether a deflation pays.
+
+    For the trace of A itself it has a basis, where one fits, and is then the deflation; for f(A), whose probes take as
+    many steps, it has none and may go on as a sample, for up to `most_steps`.
+    """
+    steps = min(num_steps, operator.dim)
+    plan = plan_memory(operator, 1, steps, "auto" if f.is_identity else "none", "float64", None)
+    iteration = LanczosIteration(
+        operator.dim,
+        steps if plan.reorthogonalize == "full" else min(max(steps, most_steps), operator.dim),
+        v0=probe(operator.dim, seeds, 0),
+        like=operator.kind,
+        reorthogonalize=plan.reorthogonalize,
+    )
+    drive([iteration], operator, bar=bar, until=steps)
+    return iteration
+
+
+def _pays(f: MatrixFunction, run: LanczosIteration) -> bool:
     """Whether what a run knows exactly is more than two thirds of the variance of probes, by its own weights."""
     theta, S = np.linalg.eigh(run.result().tridiagonal())
     weights = S[0] ** 2
@@ -68,28 +150,3 @@ def pays(f: MatrixFunction, run: LanczosIteration) -> bool:
     accuracy = _CONVERGED_LOOSELY if f.is_identity else _CONVERGED
     known = run.residual_norm * np.abs(S[-1]) <= accuracy * np.abs(theta).max()
     return bool(spread[~known].sum() < _PAYS * spread.sum())
-
-
-def deflation(
-    operator: Operator, f: MatrixFunction, num_steps: int, seeds: np.random.SeedSequence, bar: Any
-) -> Deflation:
-    """Find what one Lanczos run, from a probe that is used for nothing else, knows exactly.
-
-    For the trace of A itself that is its trace on the whole Krylov space; for f(A), f at the eigenvalues that have
-    converged. Raises MemoryError where the run's basis does not fit.
-    """
-    dim = operator.dim
-    steps = min(num_steps, dim)
-    plan = plan_memory(operator, 1, steps, "full", "float64", None)
-    ((_, iteration),) = lanczos_runs(operator, lambda index: probe(dim, seeds, index), range(1), steps, plan, bar)
-    run, precision = iteration.result(), max(operator.precision, iteration.precision)
-    theta, S = np.linalg.eigh(run.tridiagonal())
-    values = f.at(theta, np.maximum(S[0] ** 2, np.finfo(np.float64).tiny), dim)
-    rows = on_host(run.basis)
-    if f.is_identity:
-        rounding = f.rounding(theta, theta, np.ones(len(theta)), precision)
-        return Deflation(rows, float(run.alpha.sum()), run.num_steps, np.zeros(0), rounding)
-    converged = run.residual_norm * np.abs(S[-1]) <= _CONVERGED * np.abs(theta).max()
-    vectors, found = S[:, converged].T @ rows, values[converged]
-    rounding = f.rounding(theta, values, converged.astype(np.float64), precision)
-    return Deflation(vectors, float(found.sum()), run.num_steps, found, rounding)

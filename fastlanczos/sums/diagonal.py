@@ -9,10 +9,8 @@ from tqdm import tqdm
 
 from fastlanczos.intervals import short_tail, standard_error
 from fastlanczos.operators import as_dimension, as_operator
-from fastlanczos.plan import plan_memory
-from fastlanczos.probes import seed_sequence
-from fastlanczos.runs import lanczos_runs
-from fastlanczos.sums.deflation import Deflation, deflation, pays
+from fastlanczos.probes import probe, seed_sequence
+from fastlanczos.sums.deflation import Deflation, deflation, deflation_that_pays
 from fastlanczos.sums.estimate import DiagonalEstimate
 from fastlanczos.sums.functions import as_function
 from fastlanczos.sums.multiply import lanczos_product
@@ -70,7 +68,7 @@ def diagonal(
     if method not in ("auto", "hutchinson", "deflated"):
         raise ValueError(f"method must be one of auto, hutchinson, deflated; got {method!r}")
     seeds, n = seed_sequence(seed), operator.dim
-    taken_out = Deflation(np.zeros((0, n)), 0.0, 0, np.zeros(0))
+    taken_out = Deflation.none(n)
     num_matvecs = 0
     with tqdm(total=num_probes, desc="diagonal", unit="product", disable=not progress) as bar:
         if method != "hutchinson" and n > 1:
@@ -78,14 +76,8 @@ def diagonal(
             if method == "deflated":
                 taken_out = deflation(operator, f, steps, seeds, bar)
             else:
-                plan = plan_memory(operator, 1, steps, "none", "float64", None)
-                start = taken_out.start
-                ((_, run),) = lanczos_runs(
-                    operator, lambda index: start(index, seeds), range(1), min(steps, n), plan, bar
-                )
-                num_matvecs += run.num_steps
-                if pays(f, run):
-                    taken_out = deflation(operator, f, steps, seeds, bar)
+                taken_out, run = deflation_that_pays(operator, f, steps, steps, seeds, bar)
+                num_matvecs += 0 if run is None else run.num_steps
         U = taken_out.vectors
         known = np.zeros(n)
         num_matvecs += taken_out.num_matvecs
@@ -100,7 +92,7 @@ def diagonal(
         samples = np.zeros((num_probes, n))
         if taken_out.rank < n:
             for index in range(num_probes):
-                signs = Deflation(np.zeros((0, n)), 0.0, 0, np.zeros(0)).start(index + 1, seeds, "rademacher")
+                signs = probe(n, seeds, index + 1, "rademacher")
                 w = taken_out.complement(signs)
                 if f.is_identity:
                     y = multiply(operator, w[:, None], bar)[:, 0]

@@ -8,21 +8,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fastlanczos.arrays import Float64
 from fastlanczos.errors import warn_if_asymmetric
-from fastlanczos.gauss import quadrature
-from fastlanczos.intervals import short_tail, standard_error
-from fastlanczos.iteration import LanczosIteration
-from fastlanczos.operators import Operator, as_dimension, as_operator
-from fastlanczos.plan import plan_memory
+from fastlanczos.operators import as_dimension, as_operator
 from fastlanczos.probes import seed_sequence
-from fastlanczos.runs import lanczos_runs
-from fastlanczos.sums.deflation import Deflation, deflation, pays
+from fastlanczos.sums.deflation import deflation, deflation_that_pays
 from fastlanczos.sums.estimate import Estimate
-from fastlanczos.sums.functions import MatrixFunction, as_function
+from fastlanczos.sums.functions import as_function
+from fastlanczos.sums.samples import Samples
+from fastlanczos.sums.xtrace import xtrace
 
 __all__ = ["logdet", "trace"]
 
+_SHARE = 0.25  # of the accuracy asked for that the finite number of steps may take
 _METHODS = ("auto", "hutchinson", "deflated", "xtrace")
 
 
@@ -58,9 +55,10 @@ def trace(
     num_probes : int
         Probes; with `rtol` or `atol` the number to begin with.
     num_steps : int
-        Lanczos steps for each probe, and for the deflation.
+        Lanczos steps for each probe, and for the deflation; with `rtol` or `atol` the number to begin with.
     rtol, atol : float, optional
-        Draw probes until the 95% interval's half width is below max(atol, rtol |value|). Those drawn are kept.
+        Take more steps, and draw more probes, until the 95% interval's half width is below max(atol, rtol |value|).
+        What was computed is kept.
     max_matvecs : int, optional
         Products at which to stop short of that, with a warning; by default 100,000.
     method : {"auto", "hutchinson", "deflated", "xtrace"}
@@ -119,38 +117,58 @@ def trace(
     limit = 100_000 if max_matvecs is None else as_dimension(max_matvecs, "max_matvecs")
     wanted = None if rtol is None and atol is None else (rtol or 0.0, atol or 0.0)
     seeds = seed_sequence(seed)
-    sums = _Sums(operator, f, num_steps, seeds, max_memory)
+    samples = Samples(operator, f, num_steps, num_steps if wanted is None else limit, seeds, max_memory)
     with tqdm(total=None if wanted else num_probes, desc="trace", unit="product", disable=not progress) as bar:
         if method == "xtrace":
-            from fastlanczos.sums.xtrace import xtrace
-
             return xtrace(operator, num_probes, seeds, wanted, limit, bar)
         if method != "hutchinson" and operator.dim > 1:
             steps = min(num_steps, max(20, num_probes)) if f.is_identity and wanted is None else num_steps
-            if method == "deflated" or sums.try_deflation(steps, bar):
-                sums.deflate(deflation(operator, f, steps, seeds, bar))
-        sums.draw(num_probes - sums.count, bar)
-        while wanted is not None:
-            estimate = sums.estimate()
-            aim = max(wanted[0] * abs(estimate.value), wanted[1])
+            if method == "deflated":
+                samples.take_out(deflation(operator, f, steps, seeds, bar))
+            else:
+                known, run = deflation_that_pays(operator, f, steps, limit if wanted else steps, seeds, bar)
+                if run is None:
+                    samples.take_out(known)
+                else:
+                    samples.adopt(run)
+        samples.draw(num_probes - samples.count, bar)
+        if wanted is not None:
+            _narrow(samples, wanted, limit, bar)
+    warn_if_asymmetric(samples.asymmetry, samples.precision, stacklevel=2)
+    return samples.estimate()
+
+
+def _narrow(samples: Samples, wanted: tuple[float, float], limit: int, bar: Any) -> None:
+    """Add steps and probes until the estimate is as accurate as wanted, or the limit of products is reached."""
+    while True:
+        estimate = samples.estimate()
+        aim = max(wanted[0] * abs(estimate.value), wanted[1])
+        if estimate.half_width() <= aim:
+            return
+        room, left = aim - estimate.quadrature_error, limit - estimate.num_matvecs
+        if samples.truncation_error() > _SHARE * aim:
+            steps = samples.steps_for(0.4 * _SHARE * aim)
+            if samples.cost_of(steps) <= left:
+                samples.grow(steps, bar)
+                continue
+            reason = f"more steps than {samples.num_steps}, and more products (max_matvecs=)"
+        elif room <= 0:
+            reason = f"products that are more accurate: rounding leaves +- {samples.rounding_error():.2g}"
+        else:
             sampling = estimate.half_width() - estimate.quadrature_error
-            if estimate.half_width() <= aim:
-                break
-            room = aim - estimate.quadrature_error
-            more = sums.count if room <= 0 else int(sums.count * ((sampling / room) ** 2 - 1) * 1.1) + 1
-            more = min(max(more, 1), 3 * sums.count, (limit - sums.num_matvecs) // sums.products_a_probe)
-            if more < 1 or (room <= 0 and sampling < 0.1 * estimate.quadrature_error):
-                told = "more steps" if room <= 0 else "more products"
-                warnings.warn(
-                    f"stopped after {sums.num_matvecs} products at {estimate}, short of the accuracy asked for, "
-                    f"+- {aim:.2g}: it takes {told} ({'num_steps' if room <= 0 else 'max_matvecs'}=)",
-                    UserWarning,
-                    stacklevel=2,
-                )
-                break
-            sums.draw(more, bar)
-    warn_if_asymmetric(sums.asymmetry, sums.precision, stacklevel=2)
-    return sums.estimate()
+            more = int(samples.count * ((sampling / room) ** 2 - 1) * 1.1) + 1 if np.isfinite(sampling) else 1
+            more = min(max(more, 1), 3 * samples.count, left // samples.num_steps)
+            if more >= 1:
+                samples.draw(more, bar)
+                continue
+            reason = "more products (max_matvecs=)"
+        warnings.warn(
+            f"stopped after {estimate.num_matvecs} products at {estimate}, short of the accuracy asked for, "
+            f"+- {aim:.2g}: it takes {reason}",
+            UserWarning,
+            stacklevel=3,
+        )
+        return
 
 
 def logdet(A: Any, dim: int | None = None, **options: Any) -> Estimate:
@@ -165,125 +183,3 @@ def logdet(A: Any, dim: int | None = None, **options: Any) -> Estimate:
     True
     """
     return trace(A, "log", dim, **options)
-
-
-class _Sums:
-    """Probes so far: v' f(A) v of each, by all steps and by a few less."""
-
-    def __init__(
-        self,
-        operator: Operator,
-        f: MatrixFunction,
-        num_steps: int,
-        seeds: np.random.SeedSequence,
-        max_memory: int | None,
-    ) -> None:
-        self.operator, self.f, self.seeds, self.max_memory = operator, f, seeds, max_memory
-        self.num_steps = 1 if f.is_identity else min(num_steps, operator.dim)
-        self.products_a_probe = self.num_steps
-        self.taken_out = Deflation(np.zeros((0, operator.dim)), 0.0, 0, np.zeros(0))
-        self.samples: list[float] = []
-        self.changes: list[tuple[float, float]] = []
-        self.num_matvecs = 0
-        self.asymmetry, self.precision = 0.0, operator.precision
-        self.rounding = 0.0
-
-    @property
-    def count(self) -> int:
-        return len(self.samples)
-
-    def try_deflation(self, num_steps: int, bar: Any) -> bool:
-        """Whether a deflation would pay, by one probe's run; where it does not, that probe is a sample like others."""
-        plan = plan_memory(self.operator, 1, num_steps, "none", "float64", self.max_memory)
-        steps = min(num_steps, self.operator.dim)
-        ((_, run),) = lanczos_runs(self.operator, self._start, range(1, 2), steps, plan, bar)
-        if pays(self.f, run):
-            self.num_matvecs += run.num_steps
-            return True
-        if self.f.is_identity:
-            self.num_matvecs += run.num_steps - 1
-            self._take(run.alpha[:1], run.beta[:0], run)
-        else:
-            self._take(run.alpha, run.beta, run)
-        return False
-
-    def deflate(self, taken_out: Deflation) -> None:
-        """Take a part out that is known; there must be no samples yet."""
-        self.taken_out = taken_out
-        self.num_matvecs += taken_out.num_matvecs
-
-    def draw(self, number: int, bar: Any) -> None:
-        if number < 1:
-            return
-        rest = self.operator.dim - self.taken_out.rank
-        if rest == 0:
-            self.samples += [0.0] * number
-            self.changes += [(0.0, 0.0)] * number
-            return
-        plan = plan_memory(self.operator, number, self.num_steps, "none", "float64", self.max_memory)
-        first = self.count + 1  # probe 0 is the deflation's
-        runs = lanczos_runs(self.operator, self._start, range(first, first + number), self.num_steps, plan, bar)
-        for _, iteration in runs:
-            self._take(iteration.alpha, iteration.beta, iteration)
-
-    def _take(self, alpha: Float64, beta: Float64, run: LanczosIteration) -> None:
-        rest = self.operator.dim - self.taken_out.rank
-        nodes, weights = quadrature(alpha, beta)
-        values = self.f.at(nodes, weights, self.operator.dim)
-        value = float(weights @ values)
-        self.samples.append(rest * value)
-        self.changes.append(self._changes(alpha, beta, value) if self._truncated(alpha) else (0.0, 0.0))
-        self.num_matvecs += len(alpha)
-        self.asymmetry = max(self.asymmetry, run.asymmetry)
-        self.precision = max(self.precision, run.precision)
-        self.rounding = max(self.rounding, rest * self.f.rounding(nodes, values, weights, self.precision))
-
-    def _truncated(self, alpha: Float64) -> bool:
-        # A run that ended early is exact, and so is a single step for the trace itself.
-        return not self.f.is_identity and len(alpha) == self.num_steps < self.operator.dim - self.taken_out.rank
-
-    def _changes(self, alpha: Float64, beta: Float64, value: float) -> tuple[float, float]:
-        """What the sum changed by from half of the steps to three quarters, and from there to all."""
-        m = len(alpha)
-        half, most = max(1, m // 2), max(1, 3 * m // 4)
-        rest = self.operator.dim - self.taken_out.rank
-        between = self._rule(alpha[:most], beta[: most - 1])
-        return rest * (between - self._rule(alpha[:half], beta[: half - 1])), rest * (value - between)
-
-    def _quadrature_error(self) -> float:
-        """Twice what a geometric series of the changes would still add; all that they were, where they do not fall."""
-        before, after = np.abs(np.mean(self.changes, axis=0))
-        if after == 0.0:
-            return 0.0
-        if after >= before:
-            return float(before + after)
-        ratio = after / before
-        return float(min(2.0 * after * ratio / (1.0 - ratio), before + after))
-
-    def _start(self, index: int) -> Float64:
-        return self.taken_out.start(index, self.seeds)
-
-    def _rule(self, alpha: Float64, beta: Float64) -> float:
-        nodes, weights = quadrature(alpha, beta)
-        return float(weights @ self.f.at(nodes, weights, self.operator.dim))
-
-    def estimate(self) -> Estimate:
-        samples = np.array(self.samples)
-        error = float(standard_error(samples))
-        if self.taken_out.rank == self.operator.dim:
-            error = 0.0
-        return Estimate(
-            self.taken_out.trace + float(samples.mean()),
-            error,
-            self._quadrature_error() + self.rounding + self.taken_out.rounding,
-            len(samples),
-            self.num_matvecs,
-            float(short_tail(samples)),
-            {
-                "method": "deflated" if self.taken_out.rank else "hutchinson",
-                "num_steps": self.num_steps,
-                "deflated": self.taken_out.rank,
-                "seed": self.seeds.entropy,
-                "asymmetry": self.asymmetry,
-            },
-        )

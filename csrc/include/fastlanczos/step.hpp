@@ -105,7 +105,7 @@ public:
         state_ = State();
         sweep_seconds_ = 0.0;
         interrupted_ = false;
-        const auto most = static_cast<std::size_t>(max_steps_);
+        const auto most = static_cast<std::size_t>(std::min<Index>(max_steps_, 4096));
         for (std::vector<double>* scalars : {&state_.alpha, &state_.beta, &state_.h}) scalars->reserve(most);
         return true;
     }

@@ -1,0 +1,25 @@
+"""fastlanczos/truncation.py: what is left of a series, by its last terms."""
+
+import numpy as np
+import pytest
+
+from fastlanczos.truncation import fewer_steps, series_remainder
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.4])
+def test_a_geometric_series_is_covered_twice(ratio):
+    terms = 3.0 * ratio ** np.arange(60)
+    assert series_remainder(terms[3], terms[4]) == pytest.approx(2.0 * terms[5:].sum(), rel=1e-12, abs=0.0)
+
+
+def test_where_terms_do_not_fall_nothing_is_promised():
+    assert series_remainder(1.0, 2.0) == 3.0
+    assert series_remainder(0.0, 0.0) == 0.0
+    assert series_remainder(0.0, 1.0) == 1.0
+    assert series_remainder(-1.0, 0.99) == pytest.approx(1.99)  # not the hundredfold that the series would have
+    np.testing.assert_array_equal(series_remainder([1.0, 0.0], [0.0, 0.0]), [0.0, 0.0])
+
+
+def test_steps_are_quarters_apart():
+    assert fewer_steps(90) == (45, 67)
+    assert fewer_steps(1) == (1, 1)
