@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import zipfile
 import zlib
@@ -11,18 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.ndimage
 import scipy.special
 import scipy.stats
 
 from fastlanczos.arrays import Float64
 from fastlanczos.files import write_whole
 from fastlanczos.intervals import short_tail, standard_error, widths
+from fastlanczos.truncation import series_remainder, shorter_rules
 
-__all__ = ["Distances", "SpectralDensity"]
+__all__ = ["Distances", "SpectralDensity", "padded"]
 
 _FORMAT = "fastlanczos.SpectralDensity"
 _VERSION = 1
 _BLOCK = 2_000_000  # kernel values held at a time while a density is evaluated
+_MOST_POINTS = 20_000  # of the grid on which the quadrature's error is looked for
 
 
 @dataclass(frozen=True)
@@ -160,23 +164,65 @@ class SpectralDensity:
     ) -> tuple[Float64, Float64]:
         """Return (low, high), a confidence band for the blurred density at `t`, or for its cdf.
 
-        Student's interval over the probes at each point, longer on the side that they are skewed to; it covers the
-        sampling of probes, not the quadrature (see `quadrature_bound`). The lower end may be negative: nothing is
-        clipped. Raises ValueError for a single probe, which has no spread.
+        The total error: Student's interval over the probes at each point, longer on the side that they are skewed to,
+        and on both sides the `quadrature_error`. The lower end may be negative: nothing is clipped. Raises ValueError
+        for a single probe, which has no spread.
         """
         if self.num_probes < 2:
             raise ValueError("a band needs at least two probes: one probe has no spread")
         samples = self._over_probes(t, _cumulative if cumulative else _gaussian, self._bandwidth(sigma))
         center = samples.mean(axis=0)
         below, above = widths(level, standard_error(samples), short_tail(samples), self.num_probes)
-        return center - below, center + above
+        error = self.quadrature_error(t, sigma, cumulative=cumulative)
+        return center - below - error, center + above + error
+
+    def quadrature_error(self, t: Any, sigma: float | None = None, *, cumulative: bool = False) -> Float64:
+        """Return an estimate of what the rules' finite number of nodes does to the blurred density (or cdf) at `t`.
+
+        By how much it changes from the rules of half of the steps to those of three quarters, and from there to all,
+        near `t` (three bandwidths, or what nodes are apart where that is more), and what a geometric series would still
+        add. An exact density has none.
+        """
+        points = np.asarray(t, dtype=np.float64)
+        shorter = self._shorter
+        if not shorter:
+            return np.zeros(points.shape)
+        width = self._bandwidth(sigma)
+        low, high = self.extremes
+        # On a grid, since the change at a single point may be zero by chance.
+        step = max(width / 2, (high - low) / _MOST_POINTS)
+        grid = np.arange(low - 6 * width, high + 6 * width + step, step)
+        kernel = _cumulative if cumulative else _gaussian
+        half, most, whole = (d._over_probes(grid, kernel, width).mean(axis=0) for d in (*shorter, self))
+        near = max(3 * width, (high - low) / self.nodes.shape[1])
+        around = 2 * int(np.ceil(near / step)) + 1
+        before, after = (
+            scipy.ndimage.maximum_filter1d(np.abs(change), around, mode="nearest")
+            for change in (most - half, whole - most)
+        )
+        return np.interp(points, grid, series_remainder(before, after), left=0.0, right=0.0)
+
+    @functools.cached_property
+    def _shorter(self) -> list[SpectralDensity]:
+        """The density by half and by three quarters of the steps; empty where all rules are exact."""
+        counts = (self.weights > 0).sum(axis=1)
+        # Of an invariant subspace the rule is the measure.
+        complete = (counts < self.info.get("num_steps", 0)) | (counts >= self.dim)
+        if self.info.get("exact") or complete.all():
+            return []
+        rows: list[list[tuple[Float64, Float64]]] = [
+            [(x, w)] * 2 if exact else shorter_rules(x, w)
+            for x, w, exact in zip(self.nodes, self.weights, complete, strict=True)
+        ]
+        return [SpectralDensity(*padded([row[i] for row in rows]), self.dim, {"exact": True}) for i in range(2)]
 
     def quadrature_bound(self, sigma: float | None = None) -> float:
         """Return a bound on what the rules' finite number m of nodes does to the blurred density, at any point.
 
-        The Gaussian is analytic: with M its largest modulus on the ellipse of parameter rho around the spectrum, a rule
-        of m nodes is off by at most 4 M rho^(1 - 2m) / (rho - 1), here with the best rho. It falls geometrically in m
-        once m is some multiple of range / sigma; before that it is the trivial bound, the Gaussian's height.
+        It is rigorous, where `quadrature_error` is an estimate. The Gaussian is analytic: with M its largest modulus on
+        the ellipse of parameter rho around the spectrum, a rule of m nodes is off by at most
+        4 M rho^(1 - 2m) / (rho - 1), here with the best rho. It falls geometrically in m once m is some multiple of
+        range / sigma; before that it is the trivial bound, the Gaussian's height.
         """
         width = self._bandwidth(sigma)
         low, high = self.extremes
@@ -206,16 +252,13 @@ class SpectralDensity:
         seeds = self.info.get("seed"), other.info.get("seed")
         if seeds[0] is not None and seeds[0] == seeds[1]:
             raise ValueError(f"both densities have the probes of seed {seeds[0]}: give the runs different seeds")
-        size = max(self.nodes.shape[1], other.nodes.shape[1])
-        missing = [((0, 0), (0, size - d.nodes.shape[1])) for d in (self, other)]
-        nodes = [np.pad(d.nodes, pad, mode="edge") for d, pad in zip((self, other), missing, strict=True)]
-        weights = [np.pad(d.weights, pad) for d, pad in zip((self, other), missing, strict=True)]
+        rules = [rule for d in (self, other) for rule in zip(d.nodes, d.weights, strict=True)]
         info = {key: value for key, value in self.info.items() if other.info.get(key) == value}
         if "num_matvecs" in self.info and "num_matvecs" in other.info:
             info["num_matvecs"] = self.info["num_matvecs"] + other.info["num_matvecs"]
         if "asymmetry" in self.info and "asymmetry" in other.info:
             info["asymmetry"] = max(self.info["asymmetry"], other.info["asymmetry"])
-        return SpectralDensity(np.concatenate(nodes), np.concatenate(weights), self.dim, info)
+        return SpectralDensity(*padded(rules), self.dim, info)
 
     def grid(self, num: int = 10_000, sigma: float | None = None) -> Float64:
         """Return `num` equidistant points that cover the blurred density: the nodes' range and 5 sigma beyond."""
@@ -349,6 +392,15 @@ class SpectralDensity:
             f"SpectralDensity(n={self.dim}, {self.num_probes} x {self.nodes.shape[1]} nodes in "
             f"[{low:.6g}, {high:.6g}], mean={self.mean:.6g}{how})"
         )
+
+
+def padded(rules: list[tuple[Float64, Float64]]) -> tuple[Float64, Float64]:
+    """Return nodes and weights (probes, m) of rules of up to m nodes, filled up with the last node at weight zero."""
+    width = max(len(nodes) for nodes, _ in rules)
+    return (
+        np.array([np.pad(x, (0, width - len(x)), mode="edge") for x, _ in rules]),
+        np.array([np.pad(w, (0, width - len(w))) for _, w in rules]),
+    )
 
 
 def _steps(density: SpectralDensity) -> tuple[Float64, Float64]:

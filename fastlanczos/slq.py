@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fastlanczos.arrays import Float64
-from fastlanczos.density import SpectralDensity
+from fastlanczos.density import SpectralDensity, padded
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss import quadrature
 from fastlanczos.operators import as_dimension, as_operator
@@ -20,6 +20,8 @@ from fastlanczos.runs import lanczos_runs
 __all__ = ["spectral_density"]
 
 _MOST_PROBES = 1000
+_GROWTH = 16  # times as many steps as asked for, at most, where rtol wants more
+_SHARE = 0.25  # of rtol that the finite number of steps may take
 
 
 def spectral_density(
@@ -64,8 +66,9 @@ def spectral_density(
     basis_dtype : {"float64", "float32"}
         Storage of the basis.
     rtol : float, optional
-        Draw more probes, up to a thousand, until the 95% band of the cumulative distribution is within +-rtol
-        everywhere; `num_probes` is then what to begin with.
+        Take more steps, up to 16 times as many, and draw more probes, up to a thousand, until the 95% band of the
+        cumulative distribution, blurred by the default bandwidth, is within +-rtol everywhere; `num_probes` and
+        `num_steps` are then what to begin with.
     max_memory : int, optional
         Bytes that bases and vectors may take together, by default half of what is available. Decides how many probes go
         in lockstep (`info["lockstep"]`), and what "auto" is.
@@ -122,6 +125,7 @@ def spectral_density(
     seeds = seed_sequence(seed)
     plan = plan_memory(operator, num_probes, num_steps, reorthogonalize, basis_dtype, max_memory)
 
+    most_steps = min(operator.dim, _GROWTH * num_steps)
     rules: list[tuple[Any, Any]] = []
     asymmetry, num_matvecs, precision = 0.0, 0, operator.precision
 
@@ -129,9 +133,6 @@ def spectral_density(
         return probe(operator.dim, seeds, index, probes)
 
     def so_far() -> SpectralDensity:
-        width = max(len(nodes) for nodes, _ in rules)
-        nodes = np.array([np.pad(x, (0, width - len(x)), mode="edge") for x, _ in rules])
-        weights = np.array([np.pad(w, (0, width - len(w))) for _, w in rules])
         info = {
             "seed": seeds.entropy,
             "probes": probes,
@@ -142,7 +143,7 @@ def spectral_density(
             "asymmetry": asymmetry,
             "num_matvecs": num_matvecs,
         }
-        return SpectralDensity(nodes, weights, operator.dim, info)
+        return SpectralDensity(*padded(rules), operator.dim, info)
 
     with tqdm(total=num_probes * num_steps, desc="Lanczos", unit="product", disable=not progress) as bar:
         try:
@@ -158,9 +159,15 @@ def spectral_density(
                     asymmetry = max(asymmetry, iteration.asymmetry)
                     precision = max(precision, iteration.precision)
                     num_matvecs += iteration.num_steps
-                if rtol is not None:
+                if rtol is None:
+                    continue
+                if num_steps < most_steps and _steps_error(so_far()) > _SHARE * rtol:
+                    num_steps = min(2 * num_steps, most_steps)
+                    plan = plan_memory(operator, num_probes, num_steps, reorthogonalize, basis_dtype, max_memory)
+                    rules, wanted = [], num_probes
+                else:
                     wanted = _wanted_probes(so_far(), rtol)
-                    bar.total = max(wanted, len(rules)) * num_steps
+                bar.total = bar.n + (wanted - len(rules)) * num_steps
         except BaseException as error:
             error.finished_probes = so_far() if rules else None  # type: ignore[attr-defined]
             raise
@@ -177,6 +184,11 @@ def spectral_density(
     return density
 
 
+def _steps_error(density: SpectralDensity) -> float:
+    """What the finite number of steps leaves of the cumulative distribution, at worst."""
+    return float(density.quadrature_error(density.grid(1000), cumulative=True).max())
+
+
 def _wanted_probes(density: SpectralDensity, rtol: float) -> int:
     """How many probes the cumulative distribution's band is likely to take to be within +-rtol."""
     count = density.num_probes
@@ -188,12 +200,15 @@ def _wanted_probes(density: SpectralDensity, rtol: float) -> int:
     half = float(max((high - center).max(), (center - low).max()))
     if half <= rtol:
         return count
-    if count >= _MOST_PROBES:
+    steps = _steps_error(density)
+    if count >= _MOST_PROBES or steps >= rtol:
+        what = f"{count} probes" if steps < rtol else f"{density.info['num_steps']} steps"
         warnings.warn(
-            f"stopped at {count} probes, whose band of the cumulative distribution is +-{half:.2g}: rtol={rtol:.2g} "
-            "is beyond them",
+            f"stopped at {what}: the band of the cumulative distribution is +-{half:.2g}, and rtol={rtol:.2g} is "
+            "beyond them",
             UserWarning,
             stacklevel=3,
         )
         return count
-    return min(_MOST_PROBES, 3 * count, count + 1 + int(1.1 * count * ((half / rtol) ** 2 - 1)))
+    more = int(1.1 * count * (((half - steps) / (rtol - steps)) ** 2 - 1))
+    return min(_MOST_PROBES, 3 * count, count + 1 + more)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.arrays import Float64
+from fastlanczos.gauss import quadrature
+from fastlanczos.iteration import LanczosIteration
 
-__all__ = ["fewer_steps", "series_remainder"]
+__all__ = ["fewer_steps", "series_remainder", "shorter_rules"]
 
 
 def fewer_steps(num_steps: int) -> tuple[int, int]:
@@ -27,3 +29,21 @@ def series_remainder(before: Any, after: Any) -> Float64:
         rest = 2.0 * after * ratio / (1.0 - ratio)
     falling = after < before
     return np.asarray(np.where(falling, np.minimum(rest, before + after), before + after))
+
+
+def shorter_rules(nodes: Float64, weights: Float64) -> list[tuple[Float64, Float64]]:
+    """Return the Gauss rules (nodes, weights) of a half and three quarters of the steps that gave this one, shape (m,).
+
+    They are those of the measure that the rule itself is: Lanczos on its nodes gives the tridiagonal matrix back, but
+    for ghosts, nodes that a run without reorthogonalization has found several times.
+    """
+    used = weights > 0
+    x, mass = nodes[used], float(weights.sum())
+    run = LanczosIteration(len(x), len(x), v0=np.sqrt(weights[used]))
+    while not run.finished:
+        run.step(x * run.vector)
+    rules = []
+    for m in fewer_steps(run.num_steps):
+        shorter, shares = quadrature(run.alpha[:m], run.beta[: m - 1])
+        rules.append((shorter, mass * shares))
+    return rules

@@ -73,7 +73,8 @@ def test_band_is_students_interval_over_the_probes(cumulative):
     singles = [fl.SpectralDensity(x[None], w[None], 100) for x, w in zip(DENSITY.nodes, DENSITY.weights, strict=True)]
     samples = np.array([s.cdf(t, 0.2) if cumulative else s(t, 0.2) for s in singles])
     half = 2.353363 * samples.std(axis=0, ddof=1) / 2  # Student's t with 3 degrees of freedom, 95% one-sided
-    below, above = samples.mean(axis=0) - low, high - samples.mean(axis=0)
+    error = DENSITY.quadrature_error(t, 0.2, cumulative=cumulative)
+    below, above = samples.mean(axis=0) - low - error, high - samples.mean(axis=0) - error
     np.testing.assert_allclose(np.minimum(below, above), half, rtol=1e-6)
     skewness = ((samples - samples.mean(axis=0)) ** 3).sum(axis=0)
     assert np.array_equal(above > below, skewness > 0)  # longer on the side that the probes are skewed to
@@ -116,6 +117,34 @@ def test_the_quadratures_bound_holds_and_falls_with_the_nodes(sigma):
         assert np.abs(rule(t, sigma) - exact(t, sigma)).max() <= bounds[-1] + 1e-14
     assert bounds[0] > bounds[1] > bounds[2]
     assert bounds[2] < exact(0.0, sigma)
+
+
+@pytest.mark.parametrize("cumulative", [False, True])
+@pytest.mark.parametrize("sigma", [0.02, 0.2])
+@pytest.mark.parametrize("reorthogonalize", ["full", "none"])
+def test_the_quadratures_error_is_estimated_from_rules_of_fewer_steps(cumulative, sigma, reorthogonalize):
+    values = np.r_[np.random.default_rng(0).normal(size=390), np.linspace(5, 9, 10)]
+    A = np.diag(values)
+    options = {"num_probes": 4, "seed": 1, "reorthogonalize": reorthogonalize}
+    whole = fl.spectral_density(A, num_steps=400, **{**options, "reorthogonalize": "full"})  # of the same probes
+    t = whole.grid(2000, sigma)
+    exact = whole.cdf(t, sigma) if cumulative else whole(t, sigma)
+    assert not whole.quadrature_error(t, sigma).any()
+    for m in (20, 40, 80, 160):
+        d = fl.spectral_density(A, num_steps=m, **options)
+        off = np.abs((d.cdf(t, sigma) if cumulative else d(t, sigma)) - exact)
+        stated = d.quadrature_error(t, sigma, cumulative=cumulative)
+        assert np.mean(off <= stated + 1e-12) >= (0.999 if reorthogonalize == "full" else 0.975)
+        assert stated.max() <= 100 * off.max() + 1e-10
+    far = d.quadrature_error([-100.0, 100.0], sigma, cumulative=cumulative)
+    assert (far == 0).all()
+
+
+def test_an_exact_density_has_no_quadrature_error():
+    exact = fl.SpectralDensity.from_eigenvalues(np.linspace(0, 1, 50))
+    assert not exact.quadrature_error(np.linspace(0, 1, 7), 0.01).any()
+    few = fl.spectral_density(np.diag(np.repeat([1.0, 2.0, 3.0], 30)), num_probes=3, num_steps=20, seed=0)
+    assert not few.quadrature_error(np.linspace(0, 4, 7), 0.01).any()  # three eigenvalues: the runs end early
 
 
 def test_one_probe_has_no_band():

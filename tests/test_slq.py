@@ -186,7 +186,13 @@ def test_probes_are_drawn_until_the_band_is_as_narrow_as_asked_for():
     t = d.grid(1000)
     low, high = d.band(t, cumulative=True)
     assert max((high - d.cdf(t)).max(), (d.cdf(t) - low).max()) <= 0.02
-    again = fl.spectral_density(A, num_probes=d.num_probes, num_steps=20, seed=0)
+    m = d.info["num_steps"]
+    assert m in (40, 80, 160, 300)
+    assert (d.quadrature_error(t, cumulative=True) <= 0.005).all()
+    again = fl.spectral_density(A, num_probes=d.num_probes, num_steps=m, seed=0)
     assert np.array_equal(again.nodes, d.nodes)
+    assert d.info["num_matvecs"] > again.info["num_matvecs"]  # the shorter runs were made too
+    with pytest.warns(UserWarning, match=r"stopped at 48 steps: .* rtol=1e-07 is beyond them"):
+        fl.spectral_density(A, num_probes=3, num_steps=3, rtol=1e-7, seed=0)
     with pytest.raises(ValueError, match="rtol must be positive"):
         fl.spectral_density(A, rtol=0.0)
