@@ -35,3 +35,21 @@ def test_a_diagonal_matrix_is_exact():
     assert np.allclose(e.value, np.arange(1.0, 101.0), rtol=1e-14)
     with pytest.raises(ValueError, match="method must be one of auto, hutchinson, deflated"):
         fl.diagonal(np.eye(3), method="xtrace")
+
+
+def test_too_few_steps_show_in_the_error_of_each_entry():
+    A = with_eigenvalues(np.geomspace(1e-3, 1, 200))
+    exact = dense(A, np.log)
+    settled = fl.diagonal(A, "log", num_probes=20, num_steps=200, method="hutchinson", seed=0)
+    assert not settled.quadrature_error.any()
+    few = fl.diagonal(A, "log", num_probes=20, num_steps=10, method="hutchinson", seed=0)
+    off = np.abs(few.value - settled.value)  # of the same probes
+    assert off.max() > 0.01
+    assert np.mean(few.quadrature_error >= off) > 0.9
+    low, high = few.interval()
+    assert np.mean((low <= exact) & (exact <= high)) > 0.9
+
+
+def test_an_operator_that_is_not_symmetric_is_told():
+    with pytest.warns(fl.AsymmetryWarning):
+        fl.diagonal(np.triu(kernel() + 1), np.tanh, num_probes=3, method="hutchinson", seed=0)

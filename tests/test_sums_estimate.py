@@ -30,7 +30,7 @@ def test_both_parts_of_the_error_are_in_the_interval():
 
 
 def test_a_diagonal_has_an_interval_for_each_entry():
-    d = DiagonalEstimate(np.array([1.0, 2.0]), np.array([0.1, 0.0]), np.zeros(2), 10, 10)
+    d = DiagonalEstimate(np.array([1.0, 2.0]), np.array([0.1, 0.0]), np.zeros(2), np.zeros(2), 10, 10)
     low, high = d.interval()
     assert low[0] < 1.0 < high[0]
     assert low[1] == high[1] == 2.0

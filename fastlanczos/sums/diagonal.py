@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.intervals import short_tail, standard_error
 from fastlanczos.operators import as_dimension, as_operator
 from fastlanczos.probes import probe, seed_sequence
@@ -31,7 +32,7 @@ def diagonal(
     like: Any = None,
     progress: bool = False,
 ) -> DiagonalEstimate:
-    """Estimate the diagonal of f(A), each entry with its own error.
+    """Estimate the diagonal of f(A), each entry with its own error, of both parts as for `trace`.
 
     The mean of v * f(A) v over probes v of random signs; where the spectrum allows, on the complement of the
     eigenvectors that one run finds, whose own part is exact.
@@ -69,7 +70,8 @@ def diagonal(
         raise ValueError(f"method must be one of auto, hutchinson, deflated; got {method!r}")
     seeds, n = seed_sequence(seed), operator.dim
     taken_out = Deflation.none(n)
-    num_matvecs = 0
+    num_matvecs, asymmetry, precision = 0, 0.0, operator.precision
+    quadrature_error = np.zeros(n)
     with tqdm(total=num_probes, desc="diagonal", unit="product", disable=not progress) as bar:
         if method != "hutchinson" and n > 1:
             steps = min(num_steps, max(20, num_probes)) if f.is_identity else num_steps
@@ -101,8 +103,17 @@ def diagonal(
                     product = lanczos_product(operator, f, w, min(num_steps, n), 1e-12, False, bar)
                     num_matvecs += len(product.coefficients)
                     y = product.vector
+                    quadrature_error += product.changes / num_probes
+                    asymmetry, precision = max(asymmetry, product.asymmetry), max(precision, product.precision)
                 samples[index] = signs * taken_out.complement(y)
     info = {"method": "deflated" if taken_out.rank else "hutchinson", "deflated": taken_out.rank, "seed": seeds.entropy}
+    warn_if_asymmetric(asymmetry, precision, stacklevel=2)
     return DiagonalEstimate(
-        known + samples.mean(axis=0), standard_error(samples), short_tail(samples), num_probes, num_matvecs, info
+        known + samples.mean(axis=0),
+        standard_error(samples),
+        quadrature_error,
+        short_tail(samples),
+        num_probes,
+        num_matvecs,
+        info,
     )

@@ -78,6 +78,8 @@ class DiagonalEstimate:
     ----------
     value, std_error : (n,) float64
         Estimates, and their standard errors from the choice of probes.
+    quadrature_error : (n,) float64
+        What the runs' finite number of steps leaves: how much the last of them still changed.
     tail : (n,) float64
         As in `Estimate`.
     num_probes, num_matvecs : int
@@ -86,6 +88,7 @@ class DiagonalEstimate:
 
     value: Float64
     std_error: Float64
+    quadrature_error: Float64
     tail: Float64 = field(repr=False)
     num_probes: int
     num_matvecs: int
@@ -94,7 +97,7 @@ class DiagonalEstimate:
     def interval(self, level: float = 0.95) -> tuple[Float64, Float64]:
         """Return (low, high), arrays (n,), for each entry by itself."""
         below, above = widths(level, self.std_error, self.tail, self.num_probes)
-        return self.value - below, self.value + above
+        return self.value - below - self.quadrature_error, self.value + above + self.quadrature_error
 
     def __repr__(self) -> str:
         typical = float(np.sqrt(np.mean(self.std_error**2)))

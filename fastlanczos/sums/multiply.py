@@ -20,7 +20,8 @@ from fastlanczos.sums.products import on_host
 
 __all__ = ["funm_multiply", "lanczos_product"]
 
-_LOOK = 5  # steps between two looks at how much the product still changes
+_LOOK = 5  # steps between two looks at how much the product still changes, at least, and from 50 steps on ...
+_SHARE = 10  # ... a tenth of those so far: a look takes their number cubed
 
 
 def funm_multiply(
@@ -45,8 +46,8 @@ def funm_multiply(
     b : array, shape (n,) or (n, k)
         Vector, or columns, each with a run of its own.
     tol : float
-        Stop when the last five steps changed the result by less than this, relative to its norm (for "inv", when
-        the residual |b - A x| is below tol |b|).
+        Stop when the last tenth of the steps, five at least, changed the result by less than this, relative to its norm
+        (for "inv", when the residual |b - A x| is below tol |b|).
     num_steps : int
         The most steps.
     reorthogonalize : {"auto", "full", "none"}
@@ -131,13 +132,18 @@ def funm_multiply(
 
 
 class _Product:
-    """f(A) b so far: `change` is what the last steps did to it, relative to its norm."""
+    """f(A) b so far: `change` is what the last steps did to it, relative to its norm, and `changes` to each entry.
+
+    `changes` is only there where a basis is, and zero where the result has settled.
+    """
 
     def __init__(self, f: MatrixFunction, norm: float, dim: int, tol: float) -> None:
         self._f, self._norm, self._dim, self._tol = f, norm, dim, tol
         self.coefficients: Float64 = np.zeros(0)
         self.change = float("inf")
-        self.vector: Float64 = np.zeros(0)
+        self.vector: Float64 = np.zeros(dim)
+        self.changes: Float64 = np.zeros(dim)
+        self.last: Float64 = np.zeros(0)  # what was added to the coefficients
         self.asymmetry, self.precision = 0.0, 0.0
 
     def look(self, run: LanczosIteration) -> bool:
@@ -146,14 +152,14 @@ class _Product:
         theta, S = eigh_tridiagonal(alpha, beta) if len(alpha) > 1 else (alpha.copy(), np.ones((1, 1)))
         now = self._norm * (S @ (self._f.at(theta, np.maximum(S[0] ** 2, 1e-300), self._dim) * S[0]))
         before = np.pad(self.coefficients, (0, len(now) - len(self.coefficients)))
-        self.coefficients = now
+        self.coefficients, self.last = now, now - before
         size = float(np.linalg.norm(now))
         if run.breakdown or len(now) == self._dim:
             self.change = 0.0
         elif self._f.name == "inv":
             self.change = run.residual_norm * abs(float(now[-1])) / self._norm
         else:
-            self.change = float(np.linalg.norm(now - before)) / size if size > 0 else 0.0
+            self.change = float(np.linalg.norm(self.last)) / size if size > 0 else 0.0
         return self.change <= self._tol
 
 
@@ -164,13 +170,19 @@ def lanczos_product(
     norm = float(np.linalg.norm(b))
     product = _Product(f, norm, operator.dim, tol)
     if norm == 0:
-        product.change, product.vector = 0.0, np.zeros(operator.dim)
+        product.change = 0.0
         return product
     reorthogonalize = "none" if two_pass else "full"
     run = LanczosIteration(operator.dim, num_steps, v0=b, like=operator.kind, reorthogonalize=reorthogonalize)
 
+    next_look = _LOOK
+
     def settled() -> None:
-        if run.num_steps % _LOOK == 0 and not run.finished and product.look(run):
+        nonlocal next_look
+        if run.num_steps < next_look or run.finished:
+            return
+        next_look = run.num_steps + max(_LOOK, run.num_steps // _SHARE)
+        if product.look(run):
             raise StopIteration
 
     drive([run], operator, bar=bar, callback=settled)
@@ -178,7 +190,10 @@ def lanczos_product(
         product.look(run)
     product.asymmetry, product.precision = run.asymmetry, run.precision
     if not two_pass:
-        product.vector = on_host(run.result().basis).T @ product.coefficients
+        basis = on_host(run.result().basis)
+        product.vector = basis.T @ product.coefficients
+        if product.change > tol:
+            product.changes = np.abs(basis.T @ product.last)
         return product
     run.restart(b)
     total = product.coefficients[0] * on_host(run.vector)
