@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.intervals import widths
 from fastlanczos.operators import as_dimension, as_operator
 from fastlanczos.probes import seed_sequence
 from fastlanczos.sums.deflation import deflation, deflation_that_pays
@@ -28,7 +29,7 @@ def trace(
     fun: Any = None,
     dim: int | None = None,
     *,
-    num_probes: int = 20,
+    num_probes: int | None = None,
     num_steps: int = 50,
     rtol: float | None = None,
     atol: float | None = None,
@@ -52,8 +53,8 @@ def trace(
     fun : callable, str, ("power", p) or None
         f: vectorized, or "log", "exp", "sqrt", "inv", "inv_sqrt", "sign", "identity". None: the trace of A itself, for
         which a probe takes a single product.
-    num_probes : int
-        Probes; with `rtol` or `atol` the number to begin with.
+    num_probes : int, optional
+        Probes, by default 20; with `rtol` or `atol` the number to begin with, by default 10.
     num_steps : int
         Lanczos steps for each probe, and for the deflation; with `rtol` or `atol` the number to begin with.
     rtol, atol : float, optional
@@ -106,6 +107,8 @@ def trace(
     """
     f = as_function(fun)
     operator = as_operator(A, dim, v0=like)
+    if num_probes is None:
+        num_probes = 20 if rtol is None and atol is None else 10
     num_probes, num_steps = as_dimension(num_probes, "num_probes"), as_dimension(num_steps, "num_steps")
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
@@ -155,9 +158,7 @@ def _narrow(samples: Samples, wanted: tuple[float, float], limit: int, bar: Any)
         elif room <= 0:
             reason = f"products that are more accurate: rounding leaves +- {samples.rounding_error():.2g}"
         else:
-            sampling = estimate.half_width() - estimate.quadrature_error
-            more = int(samples.count * ((sampling / room) ** 2 - 1) * 1.1) + 1 if np.isfinite(sampling) else 1
-            more = min(max(more, 1), 3 * samples.count, left // samples.num_steps)
+            more = min(_probes_for(estimate, room) - samples.count, left // samples.num_steps)
             if more >= 1:
                 samples.draw(more, bar)
                 continue
@@ -169,6 +170,19 @@ def _narrow(samples: Samples, wanted: tuple[float, float], limit: int, bar: Any)
             stacklevel=3,
         )
         return
+
+
+def _probes_for(estimate: Estimate, room: float) -> int:
+    """How many probes are likely to bring the sampling error below `room`, at most four times those so far."""
+    first, last = estimate.num_probes, 4 * estimate.num_probes
+    while last - first > 1:  # the error of `last` is small enough, or it is the most; that of `first` is not
+        middle = (first + last) // 2
+        error = estimate.std_error * np.sqrt(estimate.num_probes / middle)
+        if max(widths(0.95, error, estimate.tail, middle)) <= room:
+            last = middle
+        else:
+            first = middle
+    return last
 
 
 def logdet(A: Any, dim: int | None = None, **options: Any) -> Estimate:
