@@ -53,3 +53,16 @@ def test_too_few_steps_show_in_the_error_of_each_entry():
 def test_an_operator_that_is_not_symmetric_is_told():
     with pytest.warns(fl.AsymmetryWarning):
         fl.diagonal(np.triu(kernel() + 1), np.tanh, num_probes=3, method="hutchinson", seed=0)
+
+
+@pytest.mark.parametrize("fun", [None, "log"])
+def test_probes_and_steps_are_added_until_every_entry_is_as_accurate_as_asked_for(fun):
+    A = with_eigenvalues(np.geomspace(1e-2, 1, 100))
+    exact = np.diag(A) if fun is None else dense(A, np.log)
+    e = fl.diagonal(A, fun, num_steps=4, rtol=0.1, method="hutchinson", seed=0)
+    assert e.half_width() <= 0.1 * np.abs(e.value).max()
+    assert np.mean(np.abs(e.value - exact) <= 0.1 * np.abs(exact).max()) > 0.9
+    assert e.info["num_steps"] == 1 if fun is None else e.info["num_steps"] > 4
+    with pytest.warns(UserWarning, match=r"stopped after \d+ products at DiagonalEstimate.* \(max_matvecs=\)"):
+        short = fl.diagonal(A, fun, rtol=1e-4, max_matvecs=1200, method="hutchinson", seed=0)
+    assert short.num_matvecs <= 1200

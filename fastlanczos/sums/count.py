@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from fastlanczos.arrays import Float64
-from fastlanczos.intervals import short_tail, standard_error
-from fastlanczos.slq import spectral_density
+from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.operators import Operator, as_dimension, as_operator
+from fastlanczos.probes import seed_sequence
+from fastlanczos.sums.accuracy import Accuracy, narrow
 from fastlanczos.sums.estimate import Estimate
+from fastlanczos.sums.functions import MatrixFunction
+from fastlanczos.sums.samples import Samples
 
 __all__ = ["eigencount"]
 
@@ -20,9 +25,13 @@ def eigencount(
     high: float,
     dim: int | None = None,
     *,
-    num_probes: int = 20,
+    num_probes: int | None = None,
     num_steps: int = 100,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_matvecs: int | None = None,
     seed: Any = None,
+    max_memory: int | None = None,
     like: Any = None,
     progress: bool = False,
 ) -> Estimate:
@@ -30,8 +39,8 @@ def eigencount(
 
     Parameters
     ----------
-    A, dim, num_probes, num_steps, seed, like, progress
-        As in `spectral_density`.
+    A, dim, num_probes, num_steps, rtol, atol, max_matvecs, seed, max_memory, like, progress
+        As in `trace`.
     low, high : float
         Ends of the interval; may be infinite.
 
@@ -55,39 +64,54 @@ def eigencount(
     """
     if not low <= high:
         raise ValueError(f"low must not be above high, got [{low}, {high}]")
-    density = spectral_density(
-        A,
-        dim,
-        num_probes=num_probes,
-        num_steps=num_steps,
-        seed=seed,
-        reorthogonalize="none",
-        like=like,
-        progress=progress,
-    )
-    n = density.dim
-    counts, bounds = [], []
-    for nodes, weights in zip(density.nodes, density.weights, strict=True):
+    operator = as_operator(A, dim, v0=like)
+    accuracy = Accuracy.asked_for(rtol, atol, max_matvecs)
+    if num_probes is None:
+        num_probes = 20 if accuracy is None else 10
+    num_probes, num_steps = as_dimension(num_probes, "num_probes"), as_dimension(num_steps, "num_steps")
+    most_steps = num_steps if accuracy is None else accuracy.limit
+    samples = _Counts(operator, low, high, num_steps, most_steps, seed_sequence(seed), max_memory)
+    total = num_probes * samples.num_steps if accuracy is None else None
+    with tqdm(total=total, desc="eigencount", unit="product", disable=not progress) as bar:
+        if accuracy is None:
+            samples.draw(num_probes, bar)
+        else:
+            narrow(samples, accuracy, num_probes, bar)
+    warn_if_asymmetric(samples.asymmetry, samples.precision, stacklevel=2)
+    return samples.estimate()
+
+
+class _Counts(Samples):
+    """Probes' shares in an interval, whose error has a bound in the place of an estimate: f jumps."""
+
+    def __init__(
+        self,
+        operator: Operator,
+        low: float,
+        high: float,
+        num_steps: int,
+        most_steps: int,
+        seeds: np.random.SeedSequence,
+        max_memory: int | None,
+    ) -> None:
+        def inside(x: Float64) -> Float64:
+            return ((x >= low) & (x <= high)).astype(np.float64)
+
+        super().__init__(operator, MatrixFunction("count", inside), num_steps, most_steps, seeds, max_memory)
+        self._ends = low, high
+
+    def truncation_error(self) -> float:
+        """Return a bound on what the finite number of steps leaves."""
+        return float(np.mean([after for _, after in self._changes]))
+
+    def steps_for(self, aim: float) -> int:
+        """Return how many steps are likely to bring it below `aim`: it falls as nodes lie closer."""
+        more = min(2.0, max(1.25, self.truncation_error() / aim))
+        return int(min(np.ceil(more * self.num_steps), self._most_steps))
+
+    def _changes_of(self, alpha: Float64, beta: Float64, nodes: Float64, weights: Float64) -> tuple[float, float]:
         used = weights > 0
-        x, w = nodes[used], weights[used]
-        exact = len(x) < num_steps  # an invariant subspace: the rule is the measure
-        inside = (x >= low) & (x <= high)
-        counts.append(n * float(w[inside].sum()))
-        bounds.append(0.0 if exact else n * (_uncertain(x, w, low) + _uncertain(x, w, high)))
-    values = np.array(counts)
-    error = float(standard_error(values))
-    info = {"method": "hutchinson", "num_steps": num_steps, "deflated": 0, "seed": density.info["seed"]}
-    info["asymmetry"] = density.info["asymmetry"]
-    quadrature_error = float(np.mean(bounds))
-    return Estimate(
-        float(values.mean()),
-        error,
-        quadrature_error,
-        len(values),
-        density.info["num_matvecs"],
-        float(short_tail(values)),
-        info,
-    )
+        return 0.0, self._rest * sum(_uncertain(nodes[used], weights[used], end) for end in self._ends)
 
 
 def _uncertain(x: Float64, w: Float64, t: float) -> float:

@@ -94,6 +94,11 @@ class DiagonalEstimate:
     num_matvecs: int
     info: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def half_width(self, level: float = 0.95) -> float:
+        """Return how far the interval of any entry reaches at most, at its longer side."""
+        low, high = self.interval(level)
+        return float(max((high - self.value).max(), (self.value - low).max()))
+
     def interval(self, level: float = 0.95) -> tuple[Float64, Float64]:
         """Return (low, high), arrays (n,), for each entry by itself."""
         below, above = widths(level, self.std_error, self.tail, self.num_probes)

@@ -171,16 +171,13 @@ class Samples:
         self._samples.append(self._rest * value)
         # A run that ended early is exact, and so is a single step for the trace itself.
         exact = self.f.is_identity or run.breakdown or len(alpha) >= self._rest
-        self._changes.append((0.0, 0.0) if exact else self._changes_of(alpha, beta, value))
+        self._changes.append((0.0, 0.0) if exact else self._changes_of(alpha, beta, nodes, weights))
         self.asymmetry = max(self.asymmetry, run.asymmetry)
         self.precision = max(self.precision, run.precision)
         self._rounding = max(self._rounding, self._rest * self.f.rounding(nodes, values, weights, self.precision))
 
-    def _changes_of(self, alpha: Float64, beta: Float64, value: float) -> tuple[float, float]:
+    def _changes_of(self, alpha: Float64, beta: Float64, nodes: Float64, weights: Float64) -> tuple[float, float]:
         """What the sum changed by from half of the steps to three quarters, and from there to all."""
-        half, most = (self._rule(alpha[:m], beta[: m - 1]) for m in fewer_steps(len(alpha)))
+        rules = [quadrature(alpha[:m], beta[: m - 1]) for m in fewer_steps(len(alpha))]
+        half, most, value = (float(w @ self.f.at(x, w, self.operator.dim)) for x, w in (*rules, (nodes, weights)))
         return self._rest * (most - half), self._rest * (value - most)
-
-    def _rule(self, alpha: Float64, beta: Float64) -> float:
-        nodes, weights = quadrature(alpha, beta)
-        return float(weights @ self.f.at(nodes, weights, self.operator.dim))

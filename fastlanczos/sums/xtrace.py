@@ -10,6 +10,7 @@ from fastlanczos.arrays import Float64
 from fastlanczos.intervals import short_tail, standard_error
 from fastlanczos.operators import Operator
 from fastlanczos.probes import probe
+from fastlanczos.sums.accuracy import Accuracy
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.products import multiply
 
@@ -20,8 +21,7 @@ def xtrace(
     operator: Operator,
     num_probes: int,
     seeds: np.random.SeedSequence,
-    wanted: tuple[float, float] | None,
-    limit: int,
+    accuracy: Accuracy | None,
     bar: Any,
 ) -> Estimate:
     """Estimate tr A by XTrace (Epperly, Tropp and Webber, arXiv 2301.07825, section 2.1): two products a probe.
@@ -45,10 +45,11 @@ def xtrace(
         error = float(standard_error(values))
         info = {"method": "xtrace", "num_steps": 1, "deflated": count, "seed": seeds.entropy, "asymmetry": 0.0}
         estimate = Estimate(float(values.mean()), error, 0.0, count, products, float(short_tail(values)), info)
-        if wanted is None or count == n:
+        if accuracy is None or count == n or estimate.half_width() <= accuracy.aim(estimate.value):
             return estimate
         more = min(2 * count, n)
-        if estimate.half_width() <= max(wanted[0] * abs(estimate.value), wanted[1]) or products + 3 * count > limit:
+        if products + (more - count) + more > accuracy.limit:
+            accuracy.warn(products, estimate, accuracy.aim(estimate.value), "more products (max_matvecs=)")
             return estimate
         count = more
 

@@ -1,0 +1,107 @@
+"""An accuracy asked for instead of a number of probes: steps and probes are added until it is there."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastlanczos.intervals import widths
+from fastlanczos.operators import as_dimension
+from fastlanczos.sums.samples import Samples
+
+__all__ = ["Accuracy", "narrow", "probes_for"]
+
+_SHARE = 0.25  # of the accuracy asked for that the finite number of steps may take
+_MOST_PRODUCTS = 100_000
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A half width of the 95% interval of max(atol, rtol |value|), and `limit`, the most products to take for it."""
+
+    rtol: float
+    atol: float
+    limit: int
+
+    @classmethod
+    def asked_for(cls, rtol: float | None, atol: float | None, max_matvecs: int | None) -> Accuracy | None:
+        """Return what the arguments of that name ask for, None where none is; ValueError where they make no sense."""
+        for name, value in (("rtol", rtol), ("atol", atol)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value!r}")
+        if rtol is None and atol is None:
+            if max_matvecs is not None:
+                raise ValueError(
+                    f"max_matvecs={max_matvecs} is where to stop short of an accuracy: give rtol= or atol= with it, or "
+                    "num_probes= and num_steps= in its place"
+                )
+            return None
+        limit = _MOST_PRODUCTS if max_matvecs is None else as_dimension(max_matvecs, "max_matvecs")
+        return cls(rtol or 0.0, atol or 0.0, limit)
+
+    def aim(self, value: float) -> float:
+        """Return the half width that is wanted."""
+        return max(self.rtol * abs(value), self.atol)
+
+    def steps_aim(self, value: float) -> float:
+        """Return what of it the finite number of steps may take."""
+        return _SHARE * self.aim(value)
+
+    def warn(self, num_matvecs: int, estimate: object, aim: float, reason: str) -> None:
+        """Warn the caller of the public function that called: the accuracy is not there."""
+        warnings.warn(
+            f"stopped after {num_matvecs} products at {estimate}, short of the accuracy asked for, +- {aim:.2g}: it "
+            f"takes {reason}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def narrow(samples: Samples, accuracy: Accuracy, num_probes: int, bar: Any) -> None:
+    """Draw probes, and add to them and to their steps until the estimate is as accurate as wanted.
+
+    Warns where the limit of products, or the products' own rounding, is in the way.
+    """
+    room = max(1, (accuracy.limit - samples.num_matvecs) // samples.num_steps)
+    samples.draw(min(num_probes - samples.count, room), bar)
+    while True:
+        estimate = samples.estimate()
+        aim = accuracy.aim(estimate.value)
+        if estimate.half_width() <= aim:
+            return
+        left = accuracy.limit - estimate.num_matvecs
+        if samples.truncation_error() > accuracy.steps_aim(estimate.value):
+            steps = samples.steps_for(0.4 * accuracy.steps_aim(estimate.value))
+            if samples.cost_of(steps) <= left:
+                samples.grow(steps, bar)
+                continue
+            reason = f"more steps than {samples.num_steps}, and more products (max_matvecs=)"
+        elif estimate.quadrature_error >= aim:
+            reason = f"products that are more accurate: rounding leaves +- {samples.rounding_error():.2g}"
+        else:
+            number = probes_for(estimate.std_error, estimate.tail, samples.count, aim - estimate.quadrature_error)
+            more = min(number - samples.count, left // samples.num_steps)
+            if more >= 1:
+                samples.draw(more, bar)
+                continue
+            reason = "more products (max_matvecs=)"
+        accuracy.warn(estimate.num_matvecs, estimate, aim, reason)
+        return
+
+
+def probes_for(std_error: Any, tail: Any, count: int, aim: float) -> int:
+    """Return how many probes are likely to bring the sampling error below `aim`, at most four times those so far.
+
+    `std_error` and `tail` of the `count` probes so far; of arrays, the largest error counts.
+    """
+    first, last = count, 4 * count
+    while last - first > 1:  # the error of `last` is small enough, or it is the most; that of `first` is not
+        middle = (first + last) // 2
+        if max(np.max(width) for width in widths(0.95, std_error * np.sqrt(count / middle), tail, middle)) <= aim:
+            last = middle
+        else:
+            first = middle
+    return last
