@@ -25,23 +25,26 @@ def drive(
 ) -> None:
     """Run iterations in lockstep to their ends, one product for all of them at a time where the operator can.
 
-    With `until` they stop after so many steps, and can be taken further.
+    With `until` they stop after so many steps, and can be taken further: all that go on must have taken equally many.
 
     Whatever is raised carries the finished part as `partial`: a LanczosResult, or a list of them for several
     iterations. `callback` is called after each step; StopIteration out of it ends the run.
     """
+    active = list(iterations) if until is None else [it for it in iterations if not it.finished]
     most = iterations[0].max_steps if until is None else until
-    active = [it for it in iterations if not it.finished and it.num_steps < most]
+    # Counted here, since a run on a GPU is waited for where it is asked.
+    left = most if until is None or not active else until - active[0].num_steps
     products = np.empty((len(active) if operator.native is not None else 0, operator.dim))
     try:
-        while active:
+        while active and left > 0:
             if operator.native is not None:
-                limit = 1 if callback is not None else most - active[0].num_steps
+                limit = 1 if callback is not None else left
                 steps = run_natively(active, operator.native, products[: len(active)], limit, _SLICE)
             else:
                 steps = _step(active, operator)
             bar.update(steps * len(active))
-            active = [it for it in active if not it.finished and it.num_steps < most]
+            left -= steps
+            active = [it for it in active if not it.finished]
             if callback is not None:
                 try:
                     callback()

@@ -16,6 +16,7 @@ __all__ = ["Accuracy", "narrow", "probes_for"]
 
 _SHARE = 0.25  # of the accuracy asked for that the finite number of steps may take
 _MOST_PRODUCTS = 100_000
+_GROWTH = 64  # times as many steps as begun with, at most
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Accuracy:
             return None
         limit = _MOST_PRODUCTS if max_matvecs is None else as_dimension(max_matvecs, "max_matvecs")
         return cls(rtol or 0.0, atol or 0.0, limit)
+
+    def most_steps(self, num_steps: int) -> int:
+        """Return how far the number of steps may grow."""
+        return max(num_steps, min(self.limit, _GROWTH * num_steps))
 
     def aim(self, value: float) -> float:
         """Return the half width that is wanted."""
@@ -75,10 +80,10 @@ def narrow(samples: Samples, accuracy: Accuracy, num_probes: int, bar: Any) -> N
         left = accuracy.limit - estimate.num_matvecs
         if samples.truncation_error() > accuracy.steps_aim(estimate.value):
             steps = samples.steps_for(0.4 * accuracy.steps_aim(estimate.value))
-            if samples.cost_of(steps) <= left:
+            if steps > samples.num_steps and samples.cost_of(steps) <= left:
                 samples.grow(steps, bar)
                 continue
-            reason = f"more steps than {samples.num_steps}, and more products (max_matvecs=)"
+            reason = f"more steps than {samples.num_steps} (num_steps=), and more products (max_matvecs=)"
         elif estimate.quadrature_error >= aim:
             reason = f"products that are more accurate: rounding leaves +- {samples.rounding_error():.2g}"
         else:

@@ -69,7 +69,7 @@ def eigencount(
     if num_probes is None:
         num_probes = 20 if accuracy is None else 10
     num_probes, num_steps = as_dimension(num_probes, "num_probes"), as_dimension(num_steps, "num_steps")
-    most_steps = num_steps if accuracy is None else accuracy.limit
+    most_steps = num_steps if accuracy is None else accuracy.most_steps(num_steps)
     samples = _Counts(operator, low, high, num_steps, most_steps, seed_sequence(seed), max_memory)
     total = num_probes * samples.num_steps if accuracy is None else None
     with tqdm(total=total, desc="eigencount", unit="product", disable=not progress) as bar:

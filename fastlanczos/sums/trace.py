@@ -113,7 +113,7 @@ def trace(
     if method == "xtrace" and not f.is_identity:
         raise ValueError('method="xtrace" is for the trace of A itself (fun=None); f(A) takes "deflated"')
     seeds = seed_sequence(seed)
-    most_steps = num_steps if accuracy is None else accuracy.limit
+    most_steps = num_steps if accuracy is None else accuracy.most_steps(num_steps)
     samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory)
     with tqdm(
         total=num_probes * samples.num_steps if accuracy is None else None,

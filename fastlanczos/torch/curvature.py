@@ -284,15 +284,11 @@ class CurvatureOperator(ABC):
     def _through(self, graph: Graph, rows: torch.Tensor) -> torch.Tensor:
         """Return (curvature of a piece's summed loss) v for each row v."""
         assert self._schedule is not None
-        assert self._snapshot is not None
-        leaves = self._snapshot.leaves
-        if self._mixed:
-            parts = [p.to(leaf.device, leaf.dtype) for p, leaf in zip(self._space.split(rows), leaves, strict=True)]
-        else:
-            parts = self._space.split(rows.to(leaves[0].dtype))
         if len(rows) == 1:
-            return self._flat(graph.product([p[0] for p in parts], several=False), ())[None]
-        parts = [p.contiguous() for p in parts]  # or several vectors' matrix product is not one of larger matrices
+            return self._flat(graph.product(self._parts(rows[0]), several=False), ())[None]
+        parts = [
+            p.contiguous() for p in self._parts(rows)
+        ]  # or several vectors' matrix product is not one of larger matrices
         if self._schedule.together is None:
             few = min(len(rows), _TRIAL if rows.numel() < 10**6 else 2)
             pays = pays_together(
@@ -310,6 +306,13 @@ class CurvatureOperator(ABC):
                 some = [p[a : a + together] for p in parts]
                 products.append(self._flat(graph.product(some, several=True), some[0].shape[:1]))
         return products[0] if len(products) == 1 else torch.cat(products)
+
+    def _parts(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        assert self._snapshot is not None
+        leaves = self._snapshot.leaves
+        if self._mixed:
+            return [p.to(leaf.device, leaf.dtype) for p, leaf in zip(self._space.split(flat), leaves, strict=True)]
+        return self._space.split(flat.to(leaves[0].dtype))
 
     def _flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
         flat = [p.detach().reshape(*leading, -1) for p in parts]
