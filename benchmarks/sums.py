@@ -63,6 +63,35 @@ def seconds(work):
     return time.perf_counter() - start, found
 
 
+def library(name):
+    """The module, None where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        print(f"{name} is not installed")
+        return None
+
+
+def with_imate(A, steps, **options):
+    """log det by a seed."""
+    imate = library("imate")
+    if imate is None:
+        return None
+    B = sp.csr_matrix(A)
+    return lambda seed: imate.logdet(B, method="slq", lanczos_degree=steps, seed=seed, **options)
+
+
+def with_primate(A, steps, kept, criterion, **options):
+    """log det by a seed."""
+    if library("primate.trace") is None:
+        return None
+    from primate import estimators, operators
+    from primate.trace import hutch
+
+    log = operators.MatrixFunction(A, fun="log", deg=steps, orth=kept)
+    return lambda seed: hutch(log, converge=getattr(estimators, criterion)(**options), seed=seed)
+
+
 def large_logdet(side, repeats):
     """Seconds and errors of each library's log-determinant."""
     A, values = laplacian(side, 0.05)
@@ -77,29 +106,12 @@ def large_logdet(side, repeats):
 
     tools["fastlanczos, full"] = full
     tools["fastlanczos, full, float32 basis"] = lambda seed: full(seed, "float32")
-    try:
-        imate = importlib.import_module("imate")
-        for name, orthogonalize in (("imate", 0), ("imate, full", -1)):
-            tools[name] = lambda seed, orthogonalize=orthogonalize: imate.logdet(
-                sp.csr_matrix(A),
-                method="slq",
-                min_num_samples=probes,
-                max_num_samples=probes,
-                lanczos_degree=steps,
-                orthogonalize=orthogonalize,
-                seed=seed,
-            )
-    except ImportError:
-        print("imate is not installed")
-    try:
-        primate = importlib.import_module("primate.trace")
-        operators = importlib.import_module("primate.operators")
-        until = importlib.import_module("primate.estimators").CountCriterion(count=probes)
-        for name, kept in (("primate", 0), ("primate, full", steps)):
-            log = operators.MatrixFunction(A, fun="log", deg=steps, orth=kept)
-            tools[name] = lambda seed, log=log: primate.hutch(log, converge=until, seed=seed)
-    except ImportError:
-        print("primate is not installed")
+    count = {"min_num_samples": probes, "max_num_samples": probes}
+    tools["imate"] = with_imate(A, steps, orthogonalize=0, **count)
+    tools["imate, full"] = with_imate(A, steps, orthogonalize=-1, **count)
+    tools["primate"] = with_primate(A, steps, 0, "CountCriterion", count=probes)
+    tools["primate, full"] = with_primate(A, steps, steps, "CountCriterion", count=probes)
+    tools = {name: work for name, work in tools.items() if work is not None}
     times, errors = {}, {}
     for seed in range(repeats):
         for name, work in list(tools.items()):
@@ -119,33 +131,10 @@ def asked_for(side, rtol, repeats):
     A, values = laplacian(side, 0.05)
     exact = float(np.log(values).sum())
     tools = {"fastlanczos": lambda seed: float(fl.logdet(A, rtol=rtol, seed=seed))}
-    try:
-        imate = importlib.import_module("imate")
-        tools["imate"] = lambda seed: imate.logdet(
-            sp.csr_matrix(A),
-            method="slq",
-            min_num_samples=10,
-            max_num_samples=2000,
-            lanczos_degree=50,
-            error_rtol=rtol,
-            confidence_level=0.95,
-            seed=seed,
-        )
-    except ImportError:
-        print("imate is not installed")
-    try:
-        primate = importlib.import_module("primate.trace")
-        operators = importlib.import_module("primate.operators")
-        estimators = importlib.import_module("primate.estimators")
-
-        def with_primate(seed):
-            log = operators.MatrixFunction(A, fun="log", deg=50, orth=0)
-            until = estimators.ConfidenceCriterion(confidence=0.95, atol=0.0, rtol=rtol)
-            return primate.hutch(log, converge=until, seed=seed)
-
-        tools["primate"] = with_primate
-    except ImportError:
-        print("primate is not installed")
+    # imate draws 10 samples first, as fastlanczos does.
+    tools["imate"] = with_imate(A, 50, min_num_samples=10, max_num_samples=2000, error_rtol=rtol, confidence_level=0.95)
+    tools["primate"] = with_primate(A, 50, 0, "ConfidenceCriterion", confidence=0.95, atol=0.0, rtol=rtol)
+    tools = {name: work for name, work in tools.items() if work is not None}
     times, errors = {}, {}
     for seed in range(repeats):
         for name, work in tools.items():
