@@ -92,7 +92,7 @@ def problems(quick):
     return {
         "MLP, one batch": (multilayer_perceptron(), [(x, y)], few, 5, 3),
         "MLP, batches of 250": (multilayer_perceptron(), list(zip(x.split(250), y.split(250), strict=True)), few, 5, 3),
-        "ResNet-20": (residual_network(), [(images, classes)], 4 if quick else 20, 1, 1),
+        "ResNet-20": (residual_network(), [(images, classes)], 4 if quick else 20, 1, 1 if quick else 3),
         "transformer": (Transformer(), [(words, following)], 4 if quick else 20, 2, 1 if quick else 2),
     }
 
