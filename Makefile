@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard csrc/bindings/*) $(wildcard csrc/include/fastlanczos/*.* csrc/include/fastlanczos/cuda/*)
-CXX_SOURCES := $(wildcard $(addprefix csrc/,bindings/* include/fastlanczos/*.* include/fastlanczos/cuda/*) tests/cpp/*.cpp tests/cuda_emulation/*.[ch]* examples/cpp/*.cpp)
+COMPILED := $(wildcard csrc/bindings/* $(addprefix csrc/include/fastlanczos/,*.hpp kernels/* threads/* cuda/*))
+SOURCES := setup.py pyproject.toml $(COMPILED)
+CXX_SOURCES := $(COMPILED) $(wildcard tests/csrc/*.cpp tests/csrc/cuda_emulation/*.[ch]* examples/cpp/*.cpp)
 
 .PHONY: demo test lint sanitize sanitize-address sanitize-thread format bench clean
 
@@ -23,7 +24,8 @@ lint: $(VENV)/ready
 # The engine built with a sanitizer, and its tests run with it. The Python interpreter itself is not instrumented: the
 # sanitizer's library is loaded before it, and it says nothing of memory that Python leaves behind. NumPy's BLAS is not
 # either, so that the thread sanitizer would take the barriers of its threads for races: it gets one.
-ENGINE_TESTS := $(addprefix tests/test_,step.py host.py gauss.py iteration.py drive.py native.py threads.py)
+ENGINE_TESTS := $(addprefix tests/,csrc/test_step.py engine/test_host_run.py gauss/test_quadrature.py krylov/test_iteration.py \
+	krylov/test_drive.py operators/test_native.py system/test_threads.py)
 sanitize: sanitize-address sanitize-thread
 
 sanitize-address: OPTIONS := ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1

@@ -1,4 +1,4 @@
-"""The compiled extension; everything else about the package is in pyproject.toml."""
+"""The compiled extension and the list of packages; everything else about the package is in pyproject.toml."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pybind11
 from pybind11.setup_helpers import Pybind11Extension, build_ext
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.errors import CompileError, LinkError, PlatformError
 
 HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in (".hpp", ".inl", ".cuh"))
@@ -113,4 +113,15 @@ if find_nvcc():
         )
     )
 
-setup(ext_modules=extensions, cmdclass={"build_ext": BuildCore})
+# The headers are installed too, as packages without Python files: fastlanczos/include/fastlanczos/step.hpp.
+headers = {
+    "fastlanczos.include." + ".".join(folder.relative_to("csrc/include").parts): folder.as_posix()
+    for folder in sorted({Path(header).parent for header in HEADERS if header.startswith("csrc/include")})
+}
+
+setup(
+    packages=[*find_packages(include=["fastlanczos", "fastlanczos.*"]), *headers],
+    package_dir=headers,
+    ext_modules=extensions,
+    cmdclass={"build_ext": BuildCore},
+)

@@ -79,7 +79,7 @@ def build(limit):
 
 
 def tests(limit, dry_run):
-    files = ["tests/test_device.py"] if dry_run else ["tests/test_gpu.py", "tests/test_device.py"]
+    files = ["tests/engine/test_device_run.py"] if dry_run else ["tests/test_gpu.py", "tests/engine/test_device_run.py"]
     status, output = run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files], limit)
     counts = re.findall(r"(\d+) (passed|failed|skipped|errors?)", output)
     return verdict(status, output) | {what: int(count) for count, what in counts}

@@ -59,15 +59,16 @@ class EmulatedSide:
 
     def __init__(self, folder):
         """`folder` keeps the compiled engine from one part to the next."""
-        sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cuda_emulation"))
+        sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "csrc" / "cuda_emulation"))
         import fake_gpu
 
-        from fastlanczos import device, frameworks
+        from fastlanczos.arrays import frameworks
+        from fastlanczos.engine import cuda
 
         library = Path(folder) / "_cuda.so"
         self.gpu = fake_gpu.FakeGpu(library if library.exists() else fake_gpu.build(folder))
         self.Array = fake_gpu.Array
-        device._cuda = self.gpu.module
+        cuda._cuda = self.gpu.module
         frameworks.FRAMEWORKS["fake_gpu"] = fake_gpu.Framework
         self.name = "emulated"
         self.large = False

@@ -23,9 +23,9 @@ from scipy import LowLevelCallable
 from tqdm import tqdm
 
 import fastlanczos as fl
-from fastlanczos.drive import drive
-from fastlanczos.iteration import LanczosIteration
-from fastlanczos.operators import as_operator
+from fastlanczos.krylov.drive import drive
+from fastlanczos.krylov.iteration import LanczosIteration
+from fastlanczos.operators.operator import as_operator
 
 DOUBLES = ctypes.POINTER(ctypes.c_double)
 SOURCE = """

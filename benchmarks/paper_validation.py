@@ -14,7 +14,7 @@ import torch
 from report import parse, table, write
 
 import fastlanczos as fl
-from fastlanczos import demo, images
+from fastlanczos.study import demo, images
 from fastlanczos.torch import HessianOperator
 
 TARGETS = {"top_error": 1e-12, "bottom_error": 1e-12, "cdf_gap": 0.01, "l1_distance": 0.03}

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import fastlanczos as fl
-from fastlanczos.config import config
-from fastlanczos.files import write_whole
+from fastlanczos.system.config import config
+from fastlanczos.system.files import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -13,7 +13,7 @@ from report import parse, table, write
 from spectra import spectra
 
 import fastlanczos as fl
-from fastlanczos import demo, images
+from fastlanczos.study import demo, images
 from fastlanczos.torch import HessianOperator
 
 

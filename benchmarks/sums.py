@@ -42,7 +42,7 @@ def digits_hessian(small):
     import torch
 
     import fastlanczos.torch as flt
-    from fastlanczos.images import digits
+    from fastlanczos.study.images import digits
 
     images, labels = digits()
     torch.manual_seed(0)

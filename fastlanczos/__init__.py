@@ -8,22 +8,30 @@
 [-1.0, 2.0]
 """
 
+import sys as _sys
 from importlib.metadata import version as _version
 
-from fastlanczos.config import get_include, show_config
-from fastlanczos.decomposition import lanczos
-from fastlanczos.density import Distances, SpectralDensity
+from fastlanczos.density.density import Distances, SpectralDensity
+from fastlanczos.density.estimate import spectral_density
 from fastlanczos.eigenpairs.eigsh import eigsh
 from fastlanczos.eigenpairs.results import EigshState
 from fastlanczos.errors import AsymmetryWarning, NonFiniteError
-from fastlanczos.gauss import quadrature
-from fastlanczos.iteration import LanczosIteration
-from fastlanczos.result import LanczosResult
-from fastlanczos.slq import spectral_density
-from fastlanczos.sums import DiagonalEstimate, Estimate, diagonal, eigencount, funm_multiply, logdet, trace
-from fastlanczos.threads import get_num_threads, set_num_threads
+from fastlanczos.gauss.quadrature import quadrature
+from fastlanczos.krylov.decomposition import lanczos
+from fastlanczos.krylov.iteration import LanczosIteration
+from fastlanczos.krylov.result import LanczosResult
+from fastlanczos.sums.count import eigencount
+from fastlanczos.sums.diagonal import diagonal
+from fastlanczos.sums.estimate import DiagonalEstimate, Estimate
+from fastlanczos.sums.multiply import funm_multiply
+from fastlanczos.sums.trace import logdet, trace
+from fastlanczos.system.config import get_include, show_config
+from fastlanczos.system.threads import get_num_threads, set_num_threads
 
 __version__ = _version("fastlanczos")
+
+# Pickles of results that 0.1.0 wrote name the modules that these classes were in.
+_sys.modules["fastlanczos.result"] = _sys.modules[LanczosResult.__module__]
 
 __all__ = [
     "AsymmetryWarning",

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "info":
-        from fastlanczos.config import show_config
+        from fastlanczos.system.config import show_config
 
         show_config()
         return 0
@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
         else:
             print(write_page(options.folder, options.output))
         return 0
-    from fastlanczos import demo
+    from fastlanczos.study import demo
 
     demo.run(
         options.output,

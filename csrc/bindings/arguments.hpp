@@ -5,7 +5,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include "fastlanczos/kernels.hpp"
+#include "fastlanczos/kernels/dispatch.hpp"
 
 namespace py = pybind11;
 using fastlanczos::Index;

@@ -1,7 +1,7 @@
 // fastlanczos._cuda: the CUDA kernels as a Python module. All memory is the caller's; a run keeps the arrays alive.
 //
 // Built by nvcc, with the runtime linked statically, so that it imports where there is no driver; and by an ordinary
-// compiler on the emulation in tests/cuda_emulation.
+// compiler on the emulation in tests/csrc/cuda_emulation.
 #include "device_run.hpp"
 #include "fastlanczos/cuda/tridiagonal.cuh"
 

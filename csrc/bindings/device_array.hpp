@@ -44,7 +44,7 @@ private:
 enum class Entry { float64, float32, int32, other };
 
 // What another framework's array is. The array must outlive it. Whether it may be written to is the framework's word
-// (fastlanczos/frameworks.py): JAX marks all its memory as read-only.
+// (fastlanczos/arrays/frameworks.py): JAX marks all its memory as read-only.
 struct DeviceArray {
     void* data = nullptr;
     std::vector<long long> shape, strides;  // strides in entries

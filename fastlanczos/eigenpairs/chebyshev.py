@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastlanczos import _core
-from fastlanczos.arrays import Float64
+from fastlanczos.arrays.cpu import Float64
 
 __all__ = ["Filter", "better_without", "choose_filter", "polishing_filters"]
 

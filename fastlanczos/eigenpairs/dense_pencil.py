@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from fastlanczos.arrays import Float64
+from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.errors import NonFiniteError, not_symmetric

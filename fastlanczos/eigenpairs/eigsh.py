@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence
 from tqdm import tqdm
 
+from fastlanczos.arguments import as_dimension
 from fastlanczos.eigenpairs.dense_pencil import solve_dense
 from fastlanczos.eigenpairs.multiplier import Multiplier, OutOfProducts
 from fastlanczos.eigenpairs.pencil import Pencil
@@ -18,7 +19,7 @@ from fastlanczos.eigenpairs.spectral_transform import MODES
 from fastlanczos.eigenpairs.thick_restart import ThickRestart
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 from fastlanczos.errors import not_symmetric, warn_if_asymmetric
-from fastlanczos.operators import as_dimension, squared
+from fastlanczos.operators.operator import squared
 
 __all__ = ["eigsh"]
 

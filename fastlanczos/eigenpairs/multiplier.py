@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastlanczos import _core
-from fastlanczos.arrays import precision_of
+from fastlanczos.arrays.cpu import precision_of
 from fastlanczos.eigenpairs.chebyshev import Filter
 from fastlanczos.errors import NonFiniteError
-from fastlanczos.operators import Operator
+from fastlanczos.operators.operator import Operator
 
 __all__ = ["Multiplier", "OutOfProducts"]
 

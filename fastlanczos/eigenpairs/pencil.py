@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlanczos.array_run import ArrayRun
-from fastlanczos.arrays import Float64, as_vector, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
-from fastlanczos.device import to_host
+from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import Float64, as_vector, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
 from fastlanczos.eigenpairs.spectral_transform import asymmetry_of, complex_of, matvec_of, size_of, transform
-from fastlanczos.kinds import DeviceKind, NumpyKind
-from fastlanczos.operators import Operator, as_dimension, as_operator, start_vector
+from fastlanczos.engine.array_run import ArrayRun
+from fastlanczos.engine.cuda import to_host
+from fastlanczos.engine.kinds import DeviceKind, NumpyKind
+from fastlanczos.operators.operator import Operator, as_operator, start_vector
 
 __all__ = ["Pencil"]
 

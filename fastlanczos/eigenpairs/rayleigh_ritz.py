@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from fastlanczos.arrays import Float64
+from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.multiplier import Multiplier
 
 __all__ = ["Source", "noise", "rayleigh_ritz"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastlanczos.arrays import Float64
+from fastlanczos.arrays.cpu import Float64
 
 __all__ = ["Eigenpairs", "EigshState", "NotConverged"]
 

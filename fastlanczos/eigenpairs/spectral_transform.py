@@ -22,7 +22,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, gmres, splu
 
-from fastlanczos.arrays import Float64, dtype_name
+from fastlanczos.arrays.cpu import Float64, dtype_name
 
 __all__ = ["MODES", "SpectralTransform", "matvec_of", "transform"]
 

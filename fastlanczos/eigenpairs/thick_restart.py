@@ -21,7 +21,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from fastlanczos.arrays import Float64
+from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.chebyshev import Filter, better_without, choose_filter, polishing_filters
 from fastlanczos.eigenpairs.multiplier import Multiplier
 from fastlanczos.eigenpairs.pencil import Pencil

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlanczos.arrays import Float64
+from fastlanczos.arrays.cpu import Float64
 
 __all__ = ["WHICH", "Wanted"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.files import write_whole
 from fastlanczos.report.folder import Contents, TrackedRun, read
 from fastlanczos.study.results import Results
-from fastlanczos.torch.measurement import Measurement
-from fastlanczos.torch.pictures import draw_densities, draw_run, new_figure
+from fastlanczos.system.files import write_whole
+from fastlanczos.tracking.measurement import Measurement
+from fastlanczos.tracking.pictures import draw_densities, draw_run, new_figure
 
 __all__ = ["write_figures"]
 

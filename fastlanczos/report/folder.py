@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fastlanczos.study.results import Results
-from fastlanczos.torch.measurement import Measurement
-from fastlanczos.torch.records import Records
+from fastlanczos.tracking.measurement import Measurement
+from fastlanczos.tracking.records import Records
 
 __all__ = ["Contents", "TrackedRun", "read"]
 

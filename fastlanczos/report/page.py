@@ -9,9 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fastlanczos.files import write_whole
 from fastlanczos.report.folder import Contents, read
-from fastlanczos.torch.measurement import Measurement
+from fastlanczos.system.files import write_whole
+from fastlanczos.tracking.measurement import Measurement
 
 __all__ = ["write_page"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 
 from fastlanczos.study.results import Results, RunResult
-from fastlanczos.torch.measurement import Measurement
+from fastlanczos.tracking.measurement import Measurement
 
 __all__ = ["Finding", "findings"]
 

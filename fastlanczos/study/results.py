@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.torch.measurement import Measurement
-from fastlanczos.torch.records import Records
+from fastlanczos.tracking.measurement import Measurement
+from fastlanczos.tracking.records import Records
 
 __all__ = ["Results", "RunResult"]
 

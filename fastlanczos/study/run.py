@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from fastlanczos.files import write_whole
-from fastlanczos.images import Data, cifar10, digits, mnist
 from fastlanczos.study.findings import Finding, findings
+from fastlanczos.study.images import Data, cifar10, digits, mnist
 from fastlanczos.study.results import Results
 from fastlanczos.study.settings import Settings, full, quick
 from fastlanczos.study.training import Run
 from fastlanczos.study.validation import validate
+from fastlanczos.system.files import write_whole
 
 __all__ = ["load_images", "run"]
 

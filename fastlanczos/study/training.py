@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from fastlanczos.files import write_whole
-from fastlanczos.images import Data
 from fastlanczos.study.descent import experiments
+from fastlanczos.study.images import Data
 from fastlanczos.study.networks import ImageNetwork
 from fastlanczos.study.settings import NETWORKS, Settings
+from fastlanczos.system.files import write_whole
 from fastlanczos.torch import HessianOperator, Records, SpectrumTracker
-from fastlanczos.torch.sampling import drawn
+from fastlanczos.tracking.sampling import drawn
 
 __all__ = ["Run"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastlanczos.demo import exact_eigenvalues, train
-from fastlanczos.density import SpectralDensity
-from fastlanczos.images import Data
-from fastlanczos.slq import spectral_density
+from fastlanczos.density.density import SpectralDensity
+from fastlanczos.density.estimate import spectral_density
+from fastlanczos.study.demo import exact_eigenvalues, train
+from fastlanczos.study.images import Data
 from fastlanczos.torch import HessianOperator
 
 __all__ = ["validate"]

@@ -1,9 +1,16 @@
-"""Spectral sums: tr f(A), log det A, diag f(A), f(A) b, and numbers of eigenvalues, with their errors."""
+"""Spectral sums: tr f(A), log det A, diag f(A), f(A) b, eigenvalue counts.
 
-from fastlanczos.sums.count import eigencount
-from fastlanczos.sums.diagonal import diagonal
-from fastlanczos.sums.estimate import DiagonalEstimate, Estimate
-from fastlanczos.sums.multiply import funm_multiply
-from fastlanczos.sums.trace import logdet, trace
-
-__all__ = ["DiagonalEstimate", "Estimate", "diagonal", "eigencount", "funm_multiply", "logdet", "trace"]
+| file         | what it holds                                                                 |
+|--------------|-------------------------------------------------------------------------------|
+| `trace`      | the public functions `trace` and `logdet`                                     |
+| `count`      | the public function `eigencount`                                              |
+| `diagonal`   | the public function `diagonal` and its result                                 |
+| `multiply`   | the public function `funm_multiply`                                           |
+| `estimate`   | `Estimate`: value, error, interval                                            |
+| `accuracy`   | steps and probes are added until the requested accuracy is reached            |
+| `samples`    | Lanczos runs from probes, which can be continued                              |
+| `deflation`  | the part of a sum that one run knows exactly                                  |
+| `xtrace`     | the XTrace estimator                                                          |
+| `functions`  | f by name, and where it is defined                                            |
+| `products`   | A times a block                                                               |
+"""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.intervals import widths
-from fastlanczos.operators import as_dimension
+from fastlanczos.arguments import as_dimension
+from fastlanczos.probes.intervals import widths
 from fastlanczos.sums.samples import Samples
 
 __all__ = ["Accuracy", "narrow", "probes_for"]

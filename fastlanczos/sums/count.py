@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fastlanczos.arrays import Float64
+from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import Float64
 from fastlanczos.errors import warn_if_asymmetric
-from fastlanczos.operators import Operator, as_dimension, as_operator
-from fastlanczos.probes import seed_sequence
+from fastlanczos.operators.operator import Operator, as_operator
+from fastlanczos.probes.draw import seed_sequence
 from fastlanczos.sums.accuracy import Accuracy, narrow
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import MatrixFunction

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.arrays import Float64
-from fastlanczos.drive import drive
-from fastlanczos.iteration import LanczosIteration
-from fastlanczos.operators import Operator
-from fastlanczos.plan import plan_memory
-from fastlanczos.probes import probe
+from fastlanczos.arrays.cpu import Float64
+from fastlanczos.krylov.drive import drive
+from fastlanczos.krylov.iteration import LanczosIteration
+from fastlanczos.krylov.memory_plan import plan_memory
+from fastlanczos.operators.operator import Operator
+from fastlanczos.probes.draw import probe
 from fastlanczos.sums.functions import MatrixFunction
 from fastlanczos.sums.products import on_host
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fastlanczos.arrays import Float64
+from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import Float64
 from fastlanczos.errors import warn_if_asymmetric
-from fastlanczos.intervals import short_tail, standard_error
-from fastlanczos.operators import Operator, as_dimension, as_operator
-from fastlanczos.probes import probe, seed_sequence
+from fastlanczos.operators.operator import Operator, as_operator
+from fastlanczos.probes.draw import probe, seed_sequence
+from fastlanczos.probes.intervals import short_tail, standard_error
 from fastlanczos.sums.accuracy import Accuracy, probes_for
 from fastlanczos.sums.deflation import Deflation, deflation, deflation_that_pays
 from fastlanczos.sums.estimate import DiagonalEstimate

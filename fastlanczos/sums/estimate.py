@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.arrays import Float64
-from fastlanczos.intervals import widths
+from fastlanczos.arrays.cpu import Float64
+from fastlanczos.probes.intervals import widths
 
 __all__ = ["DiagonalEstimate", "Estimate"]
 

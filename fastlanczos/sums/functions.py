@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.arrays import Float64
+from fastlanczos.arrays.cpu import Float64
 
 __all__ = ["MatrixFunction", "as_function"]
 

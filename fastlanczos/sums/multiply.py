@@ -9,12 +9,13 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from tqdm import tqdm
 
-from fastlanczos.arrays import Float64, is_tensor, on_device
-from fastlanczos.drive import drive
+from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import Float64, is_tensor, on_device
+from fastlanczos.arrays.memory import available_memory
 from fastlanczos.errors import warn_if_asymmetric
-from fastlanczos.iteration import LanczosIteration
-from fastlanczos.memory import available_memory
-from fastlanczos.operators import Operator, as_dimension, as_operator
+from fastlanczos.krylov.drive import drive
+from fastlanczos.krylov.iteration import LanczosIteration
+from fastlanczos.operators.operator import Operator, as_operator
 from fastlanczos.sums.functions import MatrixFunction, as_function
 from fastlanczos.sums.products import on_host
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.arrays import Float64, as_float64, on_device
-from fastlanczos.device import to_host
+from fastlanczos.arrays.cpu import Float64, as_float64, on_device
+from fastlanczos.arrays.frameworks import framework_of
+from fastlanczos.engine.cuda import to_host
+from fastlanczos.engine.kinds import DeviceKind
 from fastlanczos.errors import NonFiniteError
-from fastlanczos.frameworks import framework_of
-from fastlanczos.kinds import DeviceKind
-from fastlanczos.operators import Operator
+from fastlanczos.operators.operator import Operator
 
 __all__ = ["multiply", "on_host"]
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.arrays import Float64
-from fastlanczos.drive import drive
-from fastlanczos.gauss import quadrature
-from fastlanczos.intervals import short_tail, standard_error
-from fastlanczos.iteration import LanczosIteration
-from fastlanczos.operators import Operator
-from fastlanczos.plan import plan_memory
+from fastlanczos.arrays.cpu import Float64
+from fastlanczos.gauss.quadrature import quadrature
+from fastlanczos.gauss.truncation import fewer_steps, series_remainder
+from fastlanczos.krylov.drive import drive
+from fastlanczos.krylov.iteration import LanczosIteration
+from fastlanczos.krylov.memory_plan import plan_memory
+from fastlanczos.operators.operator import Operator
+from fastlanczos.probes.intervals import short_tail, standard_error
 from fastlanczos.sums.deflation import Deflation
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import MatrixFunction
-from fastlanczos.truncation import fewer_steps, series_remainder
 
 __all__ = ["Samples"]
 

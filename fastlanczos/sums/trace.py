@@ -6,9 +6,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fastlanczos.arguments import as_dimension
 from fastlanczos.errors import warn_if_asymmetric
-from fastlanczos.operators import as_dimension, as_operator
-from fastlanczos.probes import seed_sequence
+from fastlanczos.operators.operator import as_operator
+from fastlanczos.probes.draw import seed_sequence
 from fastlanczos.sums.accuracy import Accuracy, narrow
 from fastlanczos.sums.deflation import deflation, deflation_that_pays
 from fastlanczos.sums.estimate import Estimate

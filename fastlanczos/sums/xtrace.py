@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fastlanczos.arrays import Float64
-from fastlanczos.intervals import short_tail, standard_error
-from fastlanczos.operators import Operator
-from fastlanczos.probes import probe
+from fastlanczos.arrays.cpu import Float64
+from fastlanczos.operators.operator import Operator
+from fastlanczos.probes.draw import probe
+from fastlanczos.probes.intervals import short_tail, standard_error
 from fastlanczos.sums.accuracy import Accuracy
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.products import multiply

@@ -1,21 +1,33 @@
 """Curvature of PyTorch models as operators: Hessian, Gauss-Newton and Fisher over a whole data set."""
 
+import sys as _sys
+
 try:
     import torch as _torch  # noqa: F401
 except ImportError:
     raise ImportError("fastlanczos.torch needs PyTorch: pip install 'fastlanczos[torch]'") from None
 
-from fastlanczos.torch.concentration import GradientConcentration, gradient_concentration
-from fastlanczos.torch.curvature import CurvatureOperator
-from fastlanczos.torch.fisher import FisherOperator
-from fastlanczos.torch.gauss_newton import GGNOperator
-from fastlanczos.torch.hessian import HessianOperator
-from fastlanczos.torch.hooks import lightning_callback, tensorboard_writer, trainer_callback, wandb_writer
-from fastlanczos.torch.measurement import Measurement, measure
-from fastlanczos.torch.prediction import predict_loss
-from fastlanczos.torch.records import DamagedRecordWarning, Records
-from fastlanczos.torch.schedule import Schedule
-from fastlanczos.torch.tracker import SpectrumTracker
+from fastlanczos.curvature.concentration import GradientConcentration, gradient_concentration
+from fastlanczos.curvature.fisher import FisherOperator
+from fastlanczos.curvature.gauss_newton import GGNOperator
+from fastlanczos.curvature.hessian import HessianOperator
+from fastlanczos.curvature.operator import CurvatureOperator
+from fastlanczos.curvature.schedule import Schedule
+from fastlanczos.tracking.callbacks import lightning_callback, tensorboard_writer, trainer_callback, wandb_writer
+from fastlanczos.tracking.measure import measure
+from fastlanczos.tracking.measurement import Measurement
+from fastlanczos.tracking.prediction import predict_loss
+from fastlanczos.tracking.records import DamagedRecordWarning, Records
+from fastlanczos.tracking.tracker import SpectrumTracker
+
+# Pickles of results that 0.1.0 wrote name the modules that these classes were in.
+for _name, _moved in {
+    "concentration": GradientConcentration,
+    "measurement": Measurement,
+    "records": DamagedRecordWarning,
+    "schedule": Schedule,
+}.items():
+    _sys.modules[f"fastlanczos.torch.{_name}"] = _sys.modules[_moved.__module__]
 
 __all__ = [
     "CurvatureOperator",

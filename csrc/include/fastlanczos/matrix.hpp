@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "pool.hpp"
+#include "threads/pool.hpp"
 #include "tiling.hpp"
 
 namespace fastlanczos {

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "pool.hpp"
+#include "threads/pool.hpp"
 
 namespace fastlanczos {
 

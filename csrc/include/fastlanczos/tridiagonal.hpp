@@ -15,7 +15,7 @@
 #include <numeric>
 #include <vector>
 
-#include "pool.hpp"
+#include "threads/pool.hpp"
 
 namespace fastlanczos {
 

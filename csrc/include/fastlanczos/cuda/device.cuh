@@ -1,8 +1,8 @@
 // What the kernels are written in: watched loads and stores, pairs, and reductions in a fixed order.
 //
 // Every access to shared or global memory goes through load() and store(), and every asynchronous copy through
-// copy_async(). On a device they are the plain access. Under the emulation (tests/cuda_emulation), which compiles the
-// same files for the CPU, each is checked for bounds, for memory that nobody has written, and for races.
+// copy_async(). On a device they are the plain access. Under the emulation (tests/csrc/cuda_emulation), which compiles
+// the same files for the CPU, each is checked for bounds, for memory that nobody has written, and for races.
 #pragma once
 
 #include <cooperative_groups.h>

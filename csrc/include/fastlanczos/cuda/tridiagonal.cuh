@@ -11,7 +11,7 @@
 
 namespace fastlanczos::cuda {
 
-constexpr double kSmallSquare = 1e-280;  // as in ../kernels.hpp
+constexpr double kSmallSquare = 1e-280;  // as in ../kernels/dispatch.hpp
 constexpr int kMatrixThreads = 64;
 
 // Doubles of workspace for `count` matrices of order m.

@@ -1,0 +1,15 @@
+"""Curvature matrices of a torch model as operators: Hessian, Gauss-Newton, Fisher.
+
+| file              | what it holds                                                             |
+|-------------------|---------------------------------------------------------------------------|
+| `hessian`         | `HessianOperator`                                                         |
+| `gauss_newton`    | `GGNOperator`                                                             |
+| `fisher`          | `FisherOperator`                                                          |
+| `operator`        | `CurvatureOperator`: the public methods that all three share              |
+| `products`        | products through graphs that are kept, rebuilt, or on disk                |
+| `graphs`          | the graph of a gradient and products through it                           |
+| `compiled`        | products compiled by `torch.compile`                                      |
+| `schedule`        | `Schedule`: how products are computed, and what fits in memory            |
+| `schedule_choice` | the choice of a schedule, from measurements of the first batch            |
+| `concentration`   | `gradient_concentration`: where the gradient lies in the spectrum         |
+"""

@@ -1,0 +1,114 @@
+"""The Hessian of a PyTorch model's loss over a whole data set, as an operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fastlanczos.curvature.graphs import ForwardHessianGraph, Graph, HessianGraph
+from fastlanczos.curvature.operator import CurvatureOperator
+from fastlanczos.model.function import Evaluation
+
+__all__ = ["HessianOperator"]
+
+
+class HessianOperator(CurvatureOperator):
+    """Exact products with the Hessian of the mean loss over all samples of a data set.
+
+    H = d^2/dtheta^2 (1/N) sum_i loss(model(x_i), y_i), accumulated in float64. The graph of the gradient is built once
+    for each batch and kept while the model stays as it is and `max_memory` allows. The operator follows the model:
+    products use the parameters' values at the time. The model itself is never touched: neither its training mode,
+    `.grad`, buffers (batch-norm statistics) nor the random number generators.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Used in the mode (train or eval) that it is in.
+    loss_fn : callable or None
+        `loss_fn(output, target)`, returning the batch's mean, its sum, or one value per sample; see `reduction`. None
+        for models that compute their own (`output.loss`). What the whole data set's mean averages over is what torch
+        would average over in one batch of it: with class weights or an ignored target the weights that count. A sum
+        is divided by the number of samples.
+    data : iterable of (input, target), of dicts, or one pair of tensors
+        Every product goes through all of it, so it must be iterable again and again: a DataLoader, a list. Dicts become
+        keyword arguments of the model, with "labels" (or "label", "targets", "target") as the target.
+    params : sequence of str, str, callable, or None
+        Names of parameters ("2.weight"), of layers ("2"), patterns ("*.bias"), a predicate on the name, or None for all
+        that require a gradient.
+    forward : callable, optional
+        For batches of another form: `forward(model, batch)` returns (output, target).
+    reduction : {"mean", "sum", "none"}, optional
+        What `loss_fn` returns, where it does not say (a loss module's `reduction`, or a functools.partial's keyword);
+        otherwise a single number is taken for the mean over the batch.
+    batch_statistics : {"batch", "running", "population"}, optional
+        What batch norm normalizes by: each batch's own statistics, the running ones, or those of the whole data set
+        (constants, found layer by layer). By default as the layers' modes say.
+    weight_decay : float or {name, layer or pattern: float}
+        Adds weight_decay / 2 |theta|^2 to the loss.
+    dtype : torch.dtype, optional
+        torch.float64 computes with a copy of the model in float64.
+    seed : int, optional
+        Seeds torch's generators before each batch of each product: dropout then draws the same masks every time.
+    max_memory : int, optional
+        Bytes that graphs and what products need besides may take, by default half of what is available. Decides
+        whether graphs are kept, built anew for each product, of whole batches or of parts, or kept on disk.
+    schedule : Schedule, optional
+        How products are computed, where it is not to be chosen: `schedule` of another operator. Whether several vectors
+        go together, and whether images lie with their channels last, is tried by the clock, and changes the last bits.
+    compile : bool
+        Compile products with torch.compile: some 20% faster after half a minute or more, and needs a C++ compiler.
+    check : bool
+        Look whether samples change from pass to pass, and warn if they do.
+    progress : bool
+        Show a progress bar over the batches of each product.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n, n).
+    dtype : torch.dtype
+        The precision of a product.
+    device : torch.device
+        Where flat vectors are: the first parameter's device.
+    schedule : Schedule or None
+        How products are computed; None before the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For data that can be gone through only once, unknown parameter names, dropout without a seed, a loss of the
+        wrong shape: before anything is computed where it can be known.
+
+    Warns
+    -----
+    AsymmetryWarning
+        Where samples are other ones in a second pass (augmentation).
+
+    References
+    ----------
+    Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6 (1994).
+
+    Examples
+    --------
+    >>> import torch, fastlanczos as fl, fastlanczos.torch as flt
+    >>> model = torch.nn.Linear(3, 2, dtype=torch.float64)
+    >>> data = [(torch.randn(8, 3, dtype=torch.float64), torch.randint(2, (8,))) for _ in range(4)]
+    >>> H = flt.HessianOperator(model, torch.nn.functional.cross_entropy, data)
+    >>> H.shape, (H @ torch.ones(8, dtype=torch.float64)).shape
+    ((8, 8), torch.Size([8]))
+    >>> fl.lanczos(H, num_steps=8, seed=0).num_steps <= 8
+    True
+    """
+
+    def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
+        return HessianGraph(evaluation)
+
+    def _forward_graph(self, piece: Any, evaluation: Evaluation) -> Graph:
+        snapshot = self._snapshot
+        assert snapshot is not None
+
+        def total(*leaves: torch.Tensor) -> torch.Tensor:
+            return self._function.evaluate(snapshot, piece, closed=False, leaves=leaves).loss.total
+
+        return ForwardHessianGraph(total, evaluation.leaves)

@@ -1,0 +1,135 @@
+"""Choosing a schedule by a look at the first batch: what its graph takes, whether samples go apart, how images lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from fastlanczos.curvature.graphs import Graph, measured
+from fastlanczos.curvature.schedule import GraphSize, Schedule, choose, seconds
+from fastlanczos.model.batches import num_samples, samples_or_none, tensors_in
+from fastlanczos.model.batches import split as cut
+from fastlanczos.model.function import Evaluation
+
+__all__ = ["Look", "plan"]
+
+_TOGETHER, _SMALL_GRAPH = 10, 16 * 2**20
+_CLEARLY = 0.9  # of the time, or a new layout is not worth other last bits
+
+
+@dataclass(frozen=True)
+class Look:
+    """The first batch, and what an operator does with one.
+
+    `evaluate(piece)` and `build(piece, evaluation)` are the two steps to a graph, `known()` the tensors that every
+    graph shares, `draws()` tells whether a forward pass has taken random numbers, `lay_out(channels_last)` sets how
+    images lie in memory from now on.
+    """
+
+    batch: Any
+    evaluate: Callable[[Any], Evaluation]
+    build: Callable[[Any, Evaluation], Graph]
+    known: Callable[[], list[torch.Tensor]]
+    draws: Callable[[], bool]
+    lay_out: Callable[[bool], None]
+
+
+def plan(
+    look: Look, total: int | None, max_memory: int | None, device: torch.device, *, by_clock: bool
+) -> tuple[Schedule, GraphSize]:
+    """Return the fastest schedule for `total` samples (None: not known) within `max_memory`, and the graphs' size.
+
+    What trials would find out is decided `by_clock`, or by rules that hold for most networks and give the same bits in
+    every run: images go with their channels last on a CPU, vectors go together through small graphs of other models.
+    """
+    size, coupled, convolutional, samples = _measure(look)
+    schedule = choose(size, samples, total, lambda: not coupled and _separable(look, samples), max_memory, device)
+    if not by_clock:
+        together = 1 if convolutional or size.of(samples) > _SMALL_GRAPH else _TOGETHER
+        schedule = replace(
+            schedule,
+            together=together,
+            channels_last=convolutional and device.type == "cpu" and _can_have_channels_last(look, samples),
+        )
+    elif convolutional:
+        schedule = replace(schedule, channels_last=_faster_with_channels_last(look, samples))
+    look.lay_out(schedule.channels_last)
+    return schedule, size
+
+
+def _measure(look: Look) -> tuple[GraphSize, bool, bool, int]:
+    """Build graphs of parts of the batch; return their size, whether samples are coupled and images convolved, and how
+    many samples the batch has."""
+    count = samples_or_none(look.batch)
+    tried = []
+    sizes = [count] if count is None or count < 32 else [4, 8]
+    for size in sizes:
+        piece = look.batch if size == count else cut(look.batch, count, size)[0]  # type: ignore[arg-type]
+        with measured([*look.known(), *tensors_in(look.batch)]) as nbytes:
+            evaluation = look.evaluate(piece)
+            graph = look.build(piece, evaluation)
+            tried.append((evaluation.loss.num_samples, nbytes()))
+            coupled, convolutional = evaluation.interception.coupled, evaluation.interception.convolutional
+            graph.check()
+            graph.product([torch.zeros_like(leaf) for leaf in evaluation.leaves], several=False)
+            del evaluation, graph
+    samples = tried[-1][0] if count is None or len(tried) == 1 else count
+    if len(tried) == 2 and tried[1][0] > tried[0][0]:
+        per_sample = max(0.0, (tried[1][1] - tried[0][1]) / (tried[1][0] - tried[0][0]))
+        fixed = max(0.0, tried[0][1] - per_sample * tried[0][0])
+    else:
+        per_sample, fixed = tried[-1][1] / max(1, tried[-1][0]), 0.0
+    return GraphSize(fixed, per_sample), coupled, convolutional, samples
+
+
+def _separable(look: Look, samples: int) -> bool:
+    """Whether the loss of a batch is the sum of its halves'."""
+    if look.draws() or samples < 2 or num_samples(look.batch) != samples:
+        return False
+    with torch.no_grad():
+        few = min(samples, 16)
+        some = look.batch if few == samples else cut(look.batch, samples, few)[0]
+        whole = look.evaluate(some).loss
+        parts = [look.evaluate(piece).loss for piece in cut(some, few, -(-few // 2))]
+    sums = sum(float(p.total) for p in parts), sum(p.denominator for p in parts)
+    scale = sum(abs(float(p.total)) for p in parts)
+    tolerance = 1e3 * torch.finfo(whole.total.dtype).eps
+    return bool(
+        abs(sums[0] - float(whole.total)) <= tolerance * scale
+        and abs(sums[1] - whole.denominator) <= 1e-6 * abs(whole.denominator)
+    )
+
+
+def _can_have_channels_last(look: Look, samples: int) -> bool:
+    look.lay_out(True)
+    piece = _part(look, samples, 2)
+    try:
+        look.build(piece, look.evaluate(piece))
+    except RuntimeError:  # a model that views images as rows, which then do not lie so
+        return False
+    return True
+
+
+def _part(look: Look, samples: int, few: int) -> Any:
+    if samples_or_none(look.batch) != samples or few >= samples:
+        return look.batch
+    return cut(look.batch, samples, few)[0]
+
+
+def _faster_with_channels_last(look: Look, samples: int) -> bool:
+    """Try by the clock whether products are faster where the channels of images lie next to one another."""
+    piece = _part(look, samples, 32)
+
+    def product_time() -> float:
+        evaluation = look.evaluate(piece)
+        graph = look.build(piece, evaluation)
+        vector = [torch.ones_like(leaf) for leaf in evaluation.leaves]
+        return min(seconds(lambda: graph.product(vector, several=False)) for _ in range(3))
+
+    plain = product_time()
+    if not _can_have_channels_last(look, samples):
+        return False
+    return product_time() < _CLEARLY * plain

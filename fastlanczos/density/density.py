@@ -1,0 +1,421 @@
+"""The eigenvalue density of an operator, as weighted nodes from several probes."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.ndimage
+import scipy.special
+import scipy.stats
+
+from fastlanczos.arrays.cpu import Float64
+from fastlanczos.gauss.truncation import series_remainder, shorter_rules
+from fastlanczos.probes.intervals import short_tail, standard_error, widths
+from fastlanczos.system.files import write_whole
+
+__all__ = ["Distances", "SpectralDensity", "padded"]
+
+_FORMAT = "fastlanczos.SpectralDensity"
+_VERSION = 1
+_BLOCK = 2_000_000  # kernel values held at a time while a density is evaluated
+_MOST_POINTS = 20_000  # of the grid on which the quadrature's error is looked for
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far two spectral measures are apart.
+
+    Attributes
+    ----------
+    wasserstein : float
+        Wasserstein-1 distance, the integral of the gap between the cumulative distributions, in eigenvalues' units.
+    kolmogorov : float
+        The largest gap between the cumulative distributions.
+    """
+
+    wasserstein: float
+    kolmogorov: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SpectralDensity:
+    """The spectral measure of an operator, (1/n) sum_i delta(t - lambda_i), estimated from probes.
+
+    Each probe's row of nodes and weights is the Gauss quadrature rule of its Lanczos run; the estimate is the mean over
+    the rows. Calling it gives the density blurred by a Gaussian, phi_sigma(t) = mean over probes of
+    sum_i weights_i N(t; nodes_i, sigma^2).
+
+    Attributes
+    ----------
+    nodes, weights : ndarray, shape (probes, m), float64
+        Ascending nodes, and weights that are not negative. Rows of runs that ended early are filled up with their last
+        node at weight zero.
+    dim : int
+        n, the operator's dimension.
+    info : dict
+        How it came about: seed, probes, num_steps, reorthogonalize, basis_dtype, asymmetry, num_matvecs.
+
+    Raises
+    ------
+    ValueError
+        Where nodes and weights have different shapes, entries that are not finite, or negative weights.
+
+    References
+    ----------
+    Ghorbani, Krishnan and Xiao, "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML
+    2019 (arXiv 1901.10159), section 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlanczos as fl
+    >>> d = fl.spectral_density(np.diag(np.linspace(-1.0, 3.0, 400)), seed=0)
+    >>> t = d.grid(num=5)
+    >>> [round(float(c), 1) for c in d.cdf([-2.0, 1.0, 4.0])]
+    [0.0, 0.5, 1.0]
+    """
+
+    nodes: Float64
+    weights: Float64
+    dim: int
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "weights"):
+            values = np.array(getattr(self, name), dtype=np.float64)
+            if values.ndim != 2 or values.size == 0:
+                raise ValueError(f"{name} must have shape (probes, m), got {values.shape}")
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} has entries that are NaN or infinite")
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+        if self.nodes.shape != self.weights.shape:
+            raise ValueError(f"nodes have shape {self.nodes.shape}, but weights {self.weights.shape}")
+        if (self.weights < 0).any():
+            raise ValueError("weights must not be negative")
+
+    @classmethod
+    def from_eigenvalues(cls, eigenvalues: Any) -> SpectralDensity:
+        """Return the exact density of an operator whose eigenvalues, shape (n,), are all known."""
+        values = np.sort(np.asarray(eigenvalues, dtype=np.float64).ravel())
+        n = values.size
+        return cls(values[None], np.full((1, n), 1.0 / max(n, 1)), n, {"exact": True})
+
+    @property
+    def num_probes(self) -> int:
+        """Number of probes p."""
+        return int(self.nodes.shape[0])
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Smallest and largest node of positive weight: the ends of the spectrum as the probes saw it."""
+        seen = self.nodes[self.weights > 0]
+        return float(seen.min()), float(seen.max())
+
+    @property
+    def sigma(self) -> float:
+        """The bandwidth that is used where none is given: the paper's, sigma^2 = 1e-5 max(1, range of the nodes).
+
+        It is an absolute width, made for Hessians with eigenvalues around 1; give `sigma` for other scales.
+        """
+        low, high = self.extremes
+        return float(np.sqrt(1e-5 * max(1.0, high - low)))
+
+    @property
+    def mean(self) -> float:
+        """Estimate of tr(A) / n."""
+        return self.moment(1)
+
+    @property
+    def negative_share(self) -> float:
+        """Share of sum_i |lambda_i| that lies below zero."""
+        magnitude = self.weights * np.abs(self.nodes)
+        total = magnitude.sum()
+        return float(magnitude[self.nodes < 0].sum() / total) if total > 0 else 0.0
+
+    def moment(self, p: int) -> float:
+        """Return the estimate of tr(A^p) / n, for an integer p >= 0 (exact in its quadrature to p = 2m - 1)."""
+        if isinstance(p, bool) or not isinstance(p, (int, np.integer)) or p < 0:
+            raise ValueError(f"p must be an integer of at least 0, got {p!r}")
+        return float(np.mean(np.sum(self.weights * self.nodes ** int(p), axis=1)))
+
+    def __call__(self, t: Any, sigma: float | None = None) -> Float64:
+        """Return the density at `t` (any shape), blurred by a Gaussian of standard deviation `sigma`.
+
+        `sigma` is in the eigenvalues' unit; None takes the paper's bandwidth, see the property `sigma`.
+        """
+        return np.asarray(self._over_probes(t, _gaussian, self._bandwidth(sigma)).mean(axis=0))
+
+    def cdf(self, t: Any, sigma: float | None = None) -> Float64:
+        """Return the cumulative distribution at `t` (any shape), blurred alike; a step function at sigma=0."""
+        width = 0.0 if sigma == 0 else self._bandwidth(sigma)
+        return np.asarray(self._over_probes(t, _cumulative, width).mean(axis=0))
+
+    def band(
+        self, t: Any, level: float = 0.95, sigma: float | None = None, *, cumulative: bool = False
+    ) -> tuple[Float64, Float64]:
+        """Return (low, high), a confidence band for the blurred density at `t`, or for its cdf.
+
+        The total error: Student's interval over the probes at each point, longer on the side that they are skewed to,
+        and on both sides the `quadrature_error`. The lower end may be negative: nothing is clipped. Raises ValueError
+        for a single probe, which has no spread.
+        """
+        if self.num_probes < 2:
+            raise ValueError("a band needs at least two probes: one probe has no spread")
+        samples = self._over_probes(t, _cumulative if cumulative else _gaussian, self._bandwidth(sigma))
+        center = samples.mean(axis=0)
+        below, above = widths(level, standard_error(samples), short_tail(samples), self.num_probes)
+        error = self.quadrature_error(t, sigma, cumulative=cumulative)
+        return center - below - error, center + above + error
+
+    def quadrature_error(self, t: Any, sigma: float | None = None, *, cumulative: bool = False) -> Float64:
+        """Return an estimate of what the rules' finite number of nodes does to the blurred density (or cdf) at `t`.
+
+        By how much it changes from the rules of half of the steps to those of three quarters, and from there to all,
+        near `t` (three bandwidths, or what nodes are apart where that is more), and what a geometric series would still
+        add. An exact density has none.
+        """
+        points = np.asarray(t, dtype=np.float64)
+        shorter = self._shorter
+        if not shorter:
+            return np.zeros(points.shape)
+        width = self._bandwidth(sigma)
+        low, high = self.extremes
+        # On a grid, since the change at a single point may be zero by chance.
+        step = max(width / 2, (high - low) / _MOST_POINTS)
+        grid = np.arange(low - 6 * width, high + 6 * width + step, step)
+        kernel = _cumulative if cumulative else _gaussian
+        half, most, whole = (d._over_probes(grid, kernel, width).mean(axis=0) for d in (*shorter, self))
+        near = max(3 * width, (high - low) / self.nodes.shape[1])
+        around = 2 * int(np.ceil(near / step)) + 1
+        before, after = (
+            scipy.ndimage.maximum_filter1d(np.abs(change), around, mode="nearest")
+            for change in (most - half, whole - most)
+        )
+        return np.interp(points, grid, series_remainder(before, after), left=0.0, right=0.0)
+
+    @functools.cached_property
+    def _shorter(self) -> list[SpectralDensity]:
+        """The density by half and by three quarters of the steps; empty where all rules are exact."""
+        counts = (self.weights > 0).sum(axis=1)
+        # Of an invariant subspace the rule is the measure.
+        complete = (counts < self.info.get("num_steps", 0)) | (counts >= self.dim)
+        if self.info.get("exact") or complete.all():
+            return []
+        rows: list[list[tuple[Float64, Float64]]] = [
+            [(x, w)] * 2 if exact else shorter_rules(x, w)
+            for x, w, exact in zip(self.nodes, self.weights, complete, strict=True)
+        ]
+        return [SpectralDensity(*padded([row[i] for row in rows]), self.dim, {"exact": True}) for i in range(2)]
+
+    def quadrature_bound(self, sigma: float | None = None) -> float:
+        """Return a bound on what the rules' finite number m of nodes does to the blurred density, at any point.
+
+        It is rigorous, where `quadrature_error` is an estimate. The Gaussian is analytic: with M its largest modulus on
+        the ellipse of parameter rho around the spectrum, a rule of m nodes is off by at most
+        4 M rho^(1 - 2m) / (rho - 1), here with the best rho. It falls geometrically in m once m is some multiple of
+        range / sigma; before that it is the trivial bound, the Gaussian's height.
+        """
+        width = self._bandwidth(sigma)
+        low, high = self.extremes
+        m = int((self.weights > 0).sum(axis=1).min())
+        height = 1.0 / (width * np.sqrt(2.0 * np.pi))
+        rho = 1.0 + np.logspace(-6, 3, 2000)
+        rise = 0.5 * (0.25 * (high - low) * (rho - 1.0 / rho) / width) ** 2
+        exponent = np.log(4.0) + rise + (1 - 2 * m) * np.log(rho) - np.log(rho - 1.0)
+        return float(height * max(np.exp(min(0.0, float(exponent.min()))), np.finfo(np.float64).eps))
+
+    def compare(self, other: SpectralDensity) -> Distances:
+        """Return how far two densities are apart, as measures that are not blurred."""
+        (x, below_x), (y, below_y) = _steps(self), _steps(other)
+        points = np.sort(np.concatenate([x, y]))
+        gaps = np.abs(below_x[np.searchsorted(x, points, "right")] - below_y[np.searchsorted(y, points, "right")])
+        return Distances(float(gaps[:-1] @ np.diff(points)), float(gaps.max()))
+
+    def __add__(self, other: SpectralDensity) -> SpectralDensity:
+        """Return the density of both ones' probes together.
+
+        Raises ValueError where the dimensions differ, or both have probes of the same seed, which are the same probes.
+        """
+        if not isinstance(other, SpectralDensity):
+            return NotImplemented
+        if self.dim != other.dim:
+            raise ValueError(f"the densities are of operators of dimension {self.dim} and {other.dim}")
+        seeds = self.info.get("seed"), other.info.get("seed")
+        if seeds[0] is not None and seeds[0] == seeds[1]:
+            raise ValueError(f"both densities have the probes of seed {seeds[0]}: give the runs different seeds")
+        rules = [rule for d in (self, other) for rule in zip(d.nodes, d.weights, strict=True)]
+        info = {key: value for key, value in self.info.items() if other.info.get(key) == value}
+        if "num_matvecs" in self.info and "num_matvecs" in other.info:
+            info["num_matvecs"] = self.info["num_matvecs"] + other.info["num_matvecs"]
+        if "asymmetry" in self.info and "asymmetry" in other.info:
+            info["asymmetry"] = max(self.info["asymmetry"], other.info["asymmetry"])
+        return SpectralDensity(*padded(rules), self.dim, info)
+
+    def grid(self, num: int = 10_000, sigma: float | None = None) -> Float64:
+        """Return `num` equidistant points that cover the blurred density: the nodes' range and 5 sigma beyond."""
+        if isinstance(num, bool) or not isinstance(num, (int, np.integer)) or num < 2:
+            raise ValueError(f"num must be an integer of at least 2, got {num!r}")
+        width = self._bandwidth(sigma)
+        low, high = self.extremes
+        return np.linspace(low - 5 * width, high + 5 * width, int(num))
+
+    def plot(self, ax: Any = None, *, sigma: float | None = None, level: float | None = 0.95, **line: Any) -> Any:
+        """Draw the blurred density on a log scale, with its band over the probes; return the matplotlib axes.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+        sigma : float, optional
+            Bandwidth, see the property `sigma`.
+        level : float or None
+            Confidence level of the band; None draws none.
+        **line
+            Passed on to matplotlib's `plot`: color, label, linestyle.
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is missing; names the extra.
+        """
+        if ax is None:
+            try:
+                import matplotlib.pyplot as plt
+            except ImportError:
+                raise ImportError("plot needs matplotlib: pip install 'fastlanczos[plot]'") from None
+            _, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+        width = self._bandwidth(sigma)
+        # Points enough to resolve each peak, so that no outlier falls between two of them.
+        low, high = self.extremes
+        num = int(np.clip(4 * (high - low + 10 * width) / width, 10_000, 200_000))
+        t = self.grid(num, width)
+        # A hundredth of one eigenvalue's peak: below it there is nothing to see, and a Gaussian's tail of 1e-300 would
+        # set the axis.
+        floor = 1e-2 / (self.dim * width * np.sqrt(2 * np.pi))
+        (drawn,) = ax.plot(t, np.maximum(self(t, width), floor / 10), **line)
+        if level is not None and self.num_probes > 1:
+            lower, upper = self.band(t, level, width)
+            ax.fill_between(
+                t,
+                np.maximum(lower, floor / 10),
+                np.maximum(upper, floor / 10),
+                color=drawn.get_color(),
+                alpha=0.25,
+                linewidth=0,
+            )
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=floor)
+        ax.set_xlabel("eigenvalue")
+        ax.set_ylabel("density")
+        return ax
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to `path` as an npz file of a versioned format; the file is whole or not there."""
+        with write_whole(path) as file:
+            np.savez(
+                file,
+                format=np.array(_FORMAT),
+                version=np.array(_VERSION),
+                nodes=self.nodes,
+                weights=self.weights,
+                dim=np.array(self.dim),
+                info_keys=np.array([str(key) for key in self.info], dtype=np.str_),
+                info_values=np.array([repr(value) for value in self.info.values()], dtype=np.str_),
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SpectralDensity:
+        """Read what `save` wrote.
+
+        Raises ValueError, naming the file, where it is damaged, foreign, or of a newer format; OSError where it cannot
+        be read.
+        """
+        try:
+            with open(path, "rb") as stream:
+                if not zipfile.is_zipfile(stream):
+                    raise ValueError("it is no npz file, or a torn one")
+                stream.seek(0)
+                return cls._from_npz(np.load(stream, allow_pickle=False))
+        except (ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{os.fspath(path)} is not a SpectralDensity that can be read: {error}") from error
+
+    @classmethod
+    def _from_npz(cls, file: Any) -> SpectralDensity:
+        if str(file["format"]) != _FORMAT:
+            raise ValueError("it holds something else")
+        if int(file["version"]) > _VERSION:
+            raise ValueError(
+                f"its format is version {int(file['version'])}, this fastlanczos reads up to {_VERSION}: "
+                "upgrade fastlanczos"
+            )
+        info = {
+            str(key): ast.literal_eval(str(value))
+            for key, value in zip(file["info_keys"], file["info_values"], strict=True)
+        }
+        return cls(file["nodes"], file["weights"], int(file["dim"]), info)
+
+    def _bandwidth(self, sigma: float | None) -> float:
+        if sigma is None:
+            return self.sigma
+        if not (np.isfinite(sigma) and sigma > 0):
+            raise ValueError(f"sigma must be a positive number, got {sigma!r}")
+        return float(sigma)
+
+    def _over_probes(self, t: Any, kernel: Callable[[Float64, float], Float64], sigma: float) -> Float64:
+        """Return sum_i weights_i kernel(t - nodes_i) for each probe, shape (probes, *t.shape)."""
+        points = np.asarray(t, dtype=np.float64)
+        flat = points.ravel()
+        values = np.empty((self.num_probes, flat.size))
+        block = max(1, _BLOCK // self.nodes.shape[1])
+        for nodes, weights, row in zip(self.nodes, self.weights, values, strict=True):
+            for first in range(0, flat.size, block):
+                part = slice(first, first + block)
+                row[part] = kernel(flat[part, None] - nodes, sigma) @ weights
+        return values.reshape(self.num_probes, *points.shape)
+
+    def __repr__(self) -> str:
+        low, high = self.extremes
+        how = ""
+        if "reorthogonalize" in self.info:
+            kept = {"full": "fully reorthogonalized", "none": "not reorthogonalized"}[self.info["reorthogonalize"]]
+            how = f", {kept}, asymmetry={self.info['asymmetry']:.1e}"
+        return (
+            f"SpectralDensity(n={self.dim}, {self.num_probes} x {self.nodes.shape[1]} nodes in "
+            f"[{low:.6g}, {high:.6g}], mean={self.mean:.6g}{how})"
+        )
+
+
+def padded(rules: list[tuple[Float64, Float64]]) -> tuple[Float64, Float64]:
+    """Return nodes and weights (probes, m) of rules of up to m nodes, filled up with the last node at weight zero."""
+    width = max(len(nodes) for nodes, _ in rules)
+    return (
+        np.array([np.pad(x, (0, width - len(x)), mode="edge") for x, _ in rules]),
+        np.array([np.pad(w, (0, width - len(w))) for _, w in rules]),
+    )
+
+
+def _steps(density: SpectralDensity) -> tuple[Float64, Float64]:
+    """Nodes of all probes, ascending, and the cumulative distribution before the first and after each of them."""
+    order = np.argsort(density.nodes, axis=None)
+    below = np.concatenate([[0.0], np.cumsum(density.weights.ravel()[order])])
+    return density.nodes.ravel()[order], below / below[-1]
+
+
+def _gaussian(distance: Float64, sigma: float) -> Float64:
+    scaled = distance / sigma
+    return np.asarray(np.exp(-0.5 * scaled * scaled) / (sigma * np.sqrt(2 * np.pi)))
+
+
+def _cumulative(distance: Float64, sigma: float) -> Float64:
+    if sigma == 0:
+        return (distance >= 0).astype(np.float64)
+    return scipy.special.ndtr(distance / sigma)  # type: ignore[no-any-return]

@@ -1,0 +1,215 @@
+"""Stochastic Lanczos quadrature: `spectral_density`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import Float64
+from fastlanczos.density.density import SpectralDensity, padded
+from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.gauss.quadrature import quadrature
+from fastlanczos.krylov.memory_plan import plan_memory
+from fastlanczos.krylov.probe_runs import lanczos_runs
+from fastlanczos.operators.operator import as_operator
+from fastlanczos.probes.draw import DISTRIBUTIONS, probe, seed_sequence
+
+__all__ = ["spectral_density"]
+
+_MOST_PROBES = 1000
+_GROWTH = 16  # times as many steps as asked for, at most, where rtol wants more
+_SHARE = 0.25  # of rtol that the finite number of steps may take
+
+
+def spectral_density(
+    A: Any,
+    dim: int | None = None,
+    *,
+    num_probes: int = 10,
+    num_steps: int = 90,
+    seed: Any = None,
+    probes: str = "sphere",
+    reorthogonalize: str = "auto",
+    basis_dtype: str = "float64",
+    rtol: float | None = None,
+    max_memory: int | None = None,
+    like: Any = None,
+    progress: bool = False,
+) -> SpectralDensity:
+    """Estimate the eigenvalue density of a symmetric operator by stochastic Lanczos quadrature.
+
+    For each of `num_probes` random vectors, `num_steps` Lanczos steps and the Gauss quadrature of the resulting
+    tridiagonal matrix; the density is the mean over the probes. The defaults are the paper's.
+
+    Where A multiplies several vectors at once (a matrix, or anything with `matmat`), the probes go in lockstep: one
+    product of a block a step, so a network's Hessian goes through the data once a step for all probes.
+
+    Parameters
+    ----------
+    A : callable, array, sparse matrix, LinearOperator, tensor or object
+        The symmetric operator, as in `lanczos`.
+    dim : int, optional
+        Length n of the vectors, where A does not tell.
+    num_probes, num_steps : int
+        Random vectors, and Lanczos steps (products) for each.
+    seed : int, SeedSequence, Generator or None
+        Probe i depends on the seed and on i alone: more probes leave the first ones as they were.
+    probes : {"sphere", "gaussian", "rademacher"}
+        Distribution of the probes: a uniform direction, independent normal entries (the total weight of a row then
+        varies around 1), or random signs. All are unbiased.
+    reorthogonalize : {"auto", "full", "none"}
+        "auto" is "full" while the basis fits the memory, otherwise "none", which costs a density nothing in accuracy;
+        `info["reorthogonalize"]` and the repr say which it was.
+    basis_dtype : {"float64", "float32"}
+        Storage of the basis.
+    rtol : float, optional
+        Take more steps, up to 16 times as many, and draw more probes, up to a thousand, until the 95% band of the
+        cumulative distribution, blurred by the default bandwidth, is within +-rtol everywhere; `num_probes` and
+        `num_steps` are then what to begin with.
+    max_memory : int, optional
+        Bytes that bases and vectors may take together, by default half of what is available. Decides how many probes go
+        in lockstep (`info["lockstep"]`), and what "auto" is.
+    like : array, optional
+        A torch tensor makes a callable A get tensors of its dtype.
+    progress : bool
+        Show a progress bar over all products.
+
+    Returns
+    -------
+    SpectralDensity
+
+    Raises
+    ------
+    MemoryError
+        Where "full" is demanded and does not fit; names what would.
+    TypeError, ValueError, NonFiniteError, BaseException
+        As in `lanczos`. The density of the probes that were finished rides on the exception as `finished_probes`
+        (None where there is none).
+
+    Warns
+    -----
+    AsymmetryWarning
+        Where the products are not those of one symmetric matrix.
+    UserWarning
+        Where the spectrum is narrower than the default bandwidth, which then hides it.
+
+    References
+    ----------
+    Ghorbani, Krishnan and Xiao (arXiv 1901.10159), section 2; Lin, Saad and Yang, "Approximating spectral densities of
+    large matrices", SIAM Review 58 (2016). Without reorthogonalization: Chen and Trogdon (arXiv 2307.00847).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlanczos as fl
+    >>> eigenvalues = np.r_[np.zeros(900), np.linspace(1.0, 2.0, 100)]
+    >>> d = fl.spectral_density(np.diag(eigenvalues), num_probes=20, seed=1)
+    >>> float(d.cdf(0.5).round(1)), round(d.mean, 1)
+    (0.9, 0.2)
+    """
+    operator = as_operator(A, dim, v0=like)
+    num_probes, num_steps = as_dimension(num_probes, "num_probes"), as_dimension(num_steps, "num_steps")
+    if probes not in DISTRIBUTIONS:
+        raise ValueError(f"probes must be one of {', '.join(DISTRIBUTIONS)}; got {probes!r}")
+    if reorthogonalize not in ("auto", "full", "none"):
+        raise ValueError(f'reorthogonalize must be "auto", "full" or "none", got {reorthogonalize!r}')
+    if basis_dtype not in ("float64", "float32"):
+        raise ValueError(f'basis_dtype must be "float64" or "float32", got {basis_dtype!r}')
+    if rtol is not None and not rtol > 0:
+        raise ValueError(f"rtol must be positive, got {rtol!r}")
+    if max_memory is not None:
+        max_memory = as_dimension(max_memory, "max_memory")
+    seeds = seed_sequence(seed)
+    plan = plan_memory(operator, num_probes, num_steps, reorthogonalize, basis_dtype, max_memory)
+
+    most_steps = min(operator.dim, _GROWTH * num_steps)
+    rules: list[tuple[Any, Any]] = []
+    asymmetry, num_matvecs, precision = 0.0, 0, operator.precision
+
+    def start(index: int) -> Float64:
+        return probe(operator.dim, seeds, index, probes)
+
+    def so_far() -> SpectralDensity:
+        info = {
+            "seed": seeds.entropy,
+            "probes": probes,
+            "num_steps": num_steps,
+            "reorthogonalize": plan.reorthogonalize,
+            "basis_dtype": basis_dtype if plan.reorthogonalize == "full" else None,
+            "lockstep": plan.lockstep,
+            "asymmetry": asymmetry,
+            "num_matvecs": num_matvecs,
+        }
+        return SpectralDensity(*padded(rules), operator.dim, info)
+
+    with tqdm(total=num_probes * num_steps, desc="Lanczos", unit="product", disable=not progress) as bar:
+        try:
+            wanted = num_probes
+            while len(rules) < wanted:
+                indices = range(len(rules), wanted)
+                for v0, iteration in lanczos_runs(
+                    operator, start, indices, num_steps, plan, bar, basis_dtype=basis_dtype
+                ):
+                    nodes, weights = quadrature(iteration.alpha, iteration.beta)
+                    mass = 1.0 if probes == "sphere" else float(np.einsum("i,i->", v0, v0)) / operator.dim
+                    rules.append((nodes, weights * mass))
+                    asymmetry = max(asymmetry, iteration.asymmetry)
+                    precision = max(precision, iteration.precision)
+                    num_matvecs += iteration.num_steps
+                if rtol is None:
+                    continue
+                if num_steps < most_steps and _steps_error(so_far()) > _SHARE * rtol:
+                    num_steps = min(2 * num_steps, most_steps)
+                    plan = plan_memory(operator, num_probes, num_steps, reorthogonalize, basis_dtype, max_memory)
+                    rules, wanted = [], num_probes
+                else:
+                    wanted = _wanted_probes(so_far(), rtol)
+                bar.total = bar.n + (wanted - len(rules)) * num_steps
+        except BaseException as error:
+            error.finished_probes = so_far() if rules else None  # type: ignore[attr-defined]
+            raise
+    warn_if_asymmetric(asymmetry, precision, stacklevel=2)
+    density = so_far()
+    low, high = density.extremes
+    if 0 < high - low < 2 * density.sigma:
+        warnings.warn(
+            f"the spectrum, [{low:.3g}, {high:.3g}], is narrower than the default bandwidth of {density.sigma:.3g} "
+            f"(the paper's, an absolute width): pass sigma= to see it, for example sigma={(high - low) / 300:.1g}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return density
+
+
+def _steps_error(density: SpectralDensity) -> float:
+    """What the finite number of steps leaves of the cumulative distribution, at worst."""
+    return float(density.quadrature_error(density.grid(1000), cumulative=True).max())
+
+
+def _wanted_probes(density: SpectralDensity, rtol: float) -> int:
+    """How many probes the cumulative distribution's band is likely to take to be within +-rtol."""
+    count = density.num_probes
+    if count < 2:
+        return 2
+    t = density.grid(1000)
+    center = density.cdf(t)
+    low, high = density.band(t, cumulative=True)
+    half = float(max((high - center).max(), (center - low).max()))
+    if half <= rtol:
+        return count
+    steps = _steps_error(density)
+    if count >= _MOST_PROBES or steps >= rtol:
+        what = f"{count} probes" if steps < rtol else f"{density.info['num_steps']} steps"
+        warnings.warn(
+            f"stopped at {what}: the band of the cumulative distribution is +-{half:.2g}, and rtol={rtol:.2g} is "
+            "beyond them",
+            UserWarning,
+            stacklevel=3,
+        )
+        return count
+    more = int(1.1 * count * (((half - steps) / (rtol - steps)) ** 2 - 1))
+    return min(_MOST_PROBES, 3 * count, count + 1 + more)

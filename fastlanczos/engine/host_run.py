@@ -1,0 +1,98 @@
+"""A Lanczos run in NumPy memory, on the CPU engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlanczos import _core
+from fastlanczos.arrays.cpu import Float64, aligned_rows, as_float64
+
+__all__ = ["HostRun"]
+
+
+class HostRun(_core.Run):
+    """`max_steps` steps at most in `dim` dimensions, the basis stored as `storage` says (None: not at all).
+
+    `vector` is the unit vector to multiply; what `advance` takes is what `product` has checked.
+    """
+
+    def __init__(self, dim: int, max_steps: int, storage: str | None) -> None:
+        self.dim = dim
+        self.max_steps = min(max_steps, dim)
+        self.basis = None if storage is None else aligned_rows(self.max_steps, dim, storage)
+        self.candidate = aligned_rows(1, dim, "float64")[0]
+        self.vector = aligned_rows(1, dim, "float64")[0]
+        recent_rows = {"float64": 0, "float32": 2, None: 1}[storage]  # kept in float64 beside the basis, see step.hpp
+        self.recent = aligned_rows(1, recent_rows * dim, "float64")[0]
+        super().__init__(dim, max_steps, self.basis, self.candidate, self.recent, self.vector)
+
+    def product(self, x: Any, what: str) -> Float64:
+        """Return a product as the engine takes it; TypeError or ValueError that names `what` for anything else."""
+        return as_float64(x, what, shape=(self.dim,))
+
+    def block(self, products: Any, what: str, shape: tuple[int, int]) -> Float64:
+        """Return a block of products in columns as rows."""
+        return np.ascontiguousarray(as_float64(products, what, shape=shape).T)
+
+    def advance(self, z: Float64) -> bool:
+        """Take a step; False, and nothing changed, where z has entries that are not finite."""
+        return self.step(z) != _core.Outcome.not_finite
+
+    @staticmethod
+    def advance_together(runs: Sequence[HostRun], rows: Float64) -> list[bool]:
+        """Take a step of every run; for each, what `advance` returns."""
+        return [outcome != _core.Outcome.not_finite for outcome in _core.step_together(runs, rows)]
+
+    def count_not_finite(self, z: Float64) -> tuple[int, str]:
+        """Return how many entries of a product that was refused are not finite, and of what sort they are."""
+        nans, infinities = int(np.count_nonzero(np.isnan(z))), int(np.count_nonzero(np.isinf(z)))
+        return nans + infinities, f" ({nans} NaN, {infinities} infinite)"
+
+    @property
+    def launched(self) -> int:
+        """Steps that were asked for and not refused: here those that are finished."""
+        return self.steps
+
+    def rows(self, k: int) -> NDArray[Any] | None:
+        """Return the first k rows of the basis, not copied."""
+        return None if self.basis is None else self.basis[:k]
+
+    def combine(self, weights: Float64) -> Float64:
+        """Return the combination of the rows, in memory of its own."""
+        assert self.basis is not None
+        # einsum is not BLAS, whose threads would go on spinning beside the engine's for a tenth of a second.
+        return np.asarray(np.einsum("i,ij->j", weights, self.basis[: weights.size]))
+
+    def inner(self, count: int, z: Float64) -> Float64:
+        """Return the inner products of the first rows with a vector."""
+        assert self.basis is not None
+        return np.asarray(np.einsum("ij,j->i", self.basis[:count], z))
+
+    def distance(self, row: int, z: Float64, value: float) -> float:
+        """Return the norm of z - value times a row, without overflow."""
+        assert self.basis is not None
+        remainder = z - value * self.basis[row]
+        largest = float(np.abs(remainder).max())
+        return largest * float(np.linalg.norm(remainder / largest)) if 0.0 < largest < np.inf else largest
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything the run is, copied."""
+        self.settle()
+        return {
+            "basis": None if self.basis is None else self.basis[: self.steps].copy(),
+            "candidate": self.candidate.copy(),
+            "recent": self.recent.copy(),
+            "scalars": self.state(),
+        }
+
+    def take_up(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot of a run of the same size, on the host or a device."""
+        self.restore(snapshot["scalars"])
+        self.candidate[:] = self.vector[:] = snapshot["candidate"]
+        self.recent[:] = snapshot["recent"]
+        if self.basis is not None:
+            self.basis[: len(snapshot["basis"])] = snapshot["basis"]

@@ -1,0 +1,166 @@
+"""The kinds of arrays that vectors come in: NumPy, CPU tensors, and arrays on a GPU.
+
+Who gives arrays of a kind gets arrays of that kind, and the kind decides where a run lives: `HostRun` or `DeviceRun`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlanczos.arrays.cpu import check_product, dtype_name, is_tensor, on_device
+from fastlanczos.arrays.frameworks import Framework, framework_of
+from fastlanczos.arrays.memory import available_memory
+from fastlanczos.engine.array_run import ArrayRun
+from fastlanczos.engine.cuda import available_device_memory, cuda, to_host
+from fastlanczos.engine.device_run import DeviceRun
+from fastlanczos.engine.host_run import HostRun
+
+__all__ = ["DeviceKind", "Kind", "NumpyKind", "TorchKind", "float64_tensors", "kind_like"]
+
+
+class Kind(Protocol):
+    """The arrays that a matvec takes and that a result is given in."""
+
+    name: str
+    dtype: str  # that a matvec gets its vector in
+
+    def new_run(self, dim: int, max_steps: int, storage: str | None) -> HostRun | DeviceRun:
+        """Return a run in memory of this kind."""
+
+    def argument(self, vector: Any) -> Any:
+        """Return the engine's vector, or block of columns, as a matvec gets it."""
+
+    def columns(self, vectors: list[Any]) -> Any:
+        """Return the engine's vectors as columns of a block (n, p), as a matmat gets it."""
+
+    def output(self, values: Any) -> Any:
+        """Return the engine's rows as an array of a result, sharing memory."""
+
+    def available_memory(self) -> int:
+        """Return the bytes that there are for bases and vectors."""
+
+
+class NumpyKind:
+    """Plain NumPy arrays, in float64."""
+
+    name = "numpy"
+    dtype = "float64"
+
+    def new_run(self, dim: int, max_steps: int, storage: str | None) -> HostRun:
+        """Return a run on the CPU."""
+        return HostRun(dim, max_steps, storage)
+
+    def argument(self, vector: NDArray[Any]) -> Any:
+        """Return the vector itself."""
+        return vector
+
+    def columns(self, vectors: list[NDArray[Any]]) -> Any:
+        """Return a matrix whose columns are contiguous."""
+        return self.argument(np.stack(vectors).T)
+
+    def output(self, values: NDArray[Any]) -> Any:
+        """Return the array itself."""
+        return values
+
+    def available_memory(self) -> int:
+        """Return what the system says."""
+        return available_memory()
+
+
+class TorchKind(NumpyKind):
+    """CPU tensors; a matvec gets its vector in `dtype`, since torch does not mix dtypes in a product."""
+
+    name = "torch"
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    def argument(self, vector: NDArray[Any]) -> Any:
+        """Return a tensor in the kind's dtype."""
+        torch = sys.modules["torch"]
+        return torch.from_numpy(vector).to(getattr(torch, self.dtype))
+
+    def output(self, values: NDArray[Any]) -> Any:
+        """Return a tensor that shares the array's memory."""
+        return sys.modules["torch"].from_numpy(values)
+
+
+class DeviceKind:
+    """Arrays on a GPU; a matvec gets its vector in `dtype`."""
+
+    def __init__(self, framework: Framework, dtype: str) -> None:
+        self.framework = framework
+        self.name = framework.name
+        self.dtype = dtype
+
+    def new_run(self, dim: int, max_steps: int, storage: str | None) -> DeviceRun:
+        """Return a run on the device."""
+        return DeviceRun(dim, max_steps, storage, self.framework)
+
+    def new_array_run(self, rows: int, dim: int) -> ArrayRun:
+        """Return a run in calls of the framework, for what the kernels do not do: thick restarts."""
+        if self.name not in ("torch", "cupy"):
+            raise TypeError(f"eigsh works on arrays of torch and CuPy on a GPU, not of {self.name}: convert by DLPack")
+        return ArrayRun(
+            self.framework.empty((rows, dim), "float64"),
+            self._as_vector,
+            from_numpy=self.upload,
+            to_numpy=lambda x: to_host(x, self.framework),
+        )
+
+    def _as_vector(self, x: Any, what: str) -> Any:
+        check_product(x, what, None)
+        if not on_device(x):
+            raise TypeError(f"{what} is on the CPU, and the vector was on the GPU")
+        return self.framework.cast(x, "float64")
+
+    def upload(self, values: NDArray[Any]) -> Any:
+        """Return NumPy's numbers as an array of the framework, in float64."""
+        array = self.framework.empty(values.shape, "float64")
+        if self.name == "torch":
+            array.copy_(sys.modules["torch"].from_numpy(np.ascontiguousarray(values, dtype=np.float64)))
+        else:
+            array.set(np.ascontiguousarray(values, dtype=np.float64))
+        return array
+
+    def argument(self, vector: Any) -> Any:
+        """Return the vector, in the kind's dtype."""
+        return self.framework.cast(vector, self.dtype)
+
+    def columns(self, vectors: list[Any]) -> Any:
+        """Return a matrix whose columns are contiguous."""
+        return self.framework.columns([self.argument(vector) for vector in vectors])
+
+    def output(self, values: Any) -> Any:
+        """Return the rows themselves."""
+        return values
+
+    def available_memory(self) -> int:
+        """Return what the driver says."""
+        return available_device_memory(self.framework)
+
+
+def kind_like(x: Any, what: str) -> Kind:
+    """Return the kind of array that `x` is; None and anything that is no array of a framework count as NumPy.
+
+    Raises RuntimeError for an array on a GPU where there is no CUDA engine to work on it.
+    """
+    if isinstance(x, (NumpyKind, DeviceKind)):
+        return x
+    if x is None or not (is_tensor(x) or on_device(x)):
+        return NumpyKind()
+    if on_device(x):
+        cuda()
+    name = dtype_name(x.dtype)
+    if name not in ("float64", "float32"):
+        raise TypeError(f"{what} has dtype {x.dtype}; want float64 or float32")
+    return DeviceKind(framework_of(x, what), name) if on_device(x) else TorchKind(name)
+
+
+def float64_tensors() -> Kind:
+    """Return the kind of a float64 CPU tensor."""
+    return TorchKind("float64")

@@ -1,0 +1,354 @@
+"""The Lanczos iteration as reverse communication: the caller multiplies, the iteration does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastlanczos import _core
+from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import Float64, precision_of
+from fastlanczos.arrays.memory import too_large
+from fastlanczos.engine.host_run import HostRun
+from fastlanczos.engine.kinds import Kind, kind_like
+from fastlanczos.errors import NonFiniteError
+from fastlanczos.gauss.quadrature import spectral_norm
+from fastlanczos.krylov.result import LanczosResult
+from fastlanczos.operators.operator import start_vector
+from fastlanczos.probes.draw import probe, seed_sequence
+
+__all__ = ["LanczosIteration", "run_natively", "step_together", "vectors_together"]
+
+_STATE_VERSION = 1
+
+
+class LanczosIteration:
+    """Lanczos without a callback: give it the product of `vector`, step by step.
+
+    Parameters
+    ----------
+    dim : int
+        Length n of the vectors.
+    max_steps : int
+        The most steps m to take. With a basis, min(m, n) rows of n entries are reserved.
+    v0 : array_like, shape (n,), optional
+        Start vector, normalised here. A torch tensor makes `vector` a tensor of its dtype, an array on a GPU makes
+        the run one there.
+    seed : int, SeedSequence, Generator or None
+        Draws the start vector where v0 is not given. The same seed gives the same bits.
+    like : array, optional
+        An array of the kind that `vector` is to be (NumPy, torch, CuPy, JAX or Numba), where v0 does not say. On a
+        GPU the run is there as well: steps are launched on the framework's current stream and not waited for, and
+        whatever reads numbers back (`alpha`, `num_steps`, `result()`) waits.
+    reorthogonalize : {"full", "none"}
+        Keep the basis and orthogonalize against all of it, or run the three-term recurrence in constant memory: the
+        spectral measure of v0 comes out as well, but eigenvalues that converge appear several times.
+    basis_dtype : {"float64", "float32"}
+        Storage of the basis. float32 halves memory and traffic; arithmetic stays in float64, rows are then
+        orthogonal to about 1e-8, and T is as accurate as with float64.
+
+    Attributes
+    ----------
+    vector : array, shape (n,)
+        The unit vector whose product the next `step` takes. Its memory is reused: copy it to keep it. A matvec may
+        write into it.
+    alpha, beta : ndarray, shape (k,), (k - 1,), float64
+        The tridiagonal matrix T after k steps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes, start vectors and names that do not fit, naming what was given and what is wanted.
+    MemoryError
+        Where the basis cannot be reserved; says how large it is and what would fit.
+
+    References
+    ----------
+    The step is described in `csrc/include/fastlanczos/step.hpp`; it delays one correction as in Bielich et al.,
+    arXiv 2104.01253.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlanczos as fl
+    >>> d = np.arange(1.0, 101.0)
+    >>> it = fl.LanczosIteration(100, 40, seed=0)
+    >>> while it.step(d * it.vector):
+    ...     pass
+    >>> it
+    LanczosIteration(dim=100, step 40 of 40, reorthogonalize='full', finished)
+    >>> float(it.result().quadrature()[0].max().round(3))
+    100.0
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        max_steps: int,
+        *,
+        v0: Any = None,
+        seed: Any = None,
+        like: Any = None,
+        reorthogonalize: str = "full",
+        basis_dtype: str = "float64",
+    ) -> None:
+        self.dim = as_dimension(dim, "dim")
+        self.max_steps = as_dimension(max_steps, "max_steps")
+        if reorthogonalize not in ("full", "none"):
+            raise ValueError(f'reorthogonalize must be "full" or "none", got {reorthogonalize!r}')
+        if basis_dtype not in ("float64", "float32"):
+            raise ValueError(f'basis_dtype must be "float64" or "float32", got {basis_dtype!r}')
+        if v0 is not None and seed is not None:
+            raise ValueError("give v0 or seed, not both: a seed only draws the start vector")
+        self.reorthogonalize = reorthogonalize
+        self.basis_dtype = basis_dtype
+        kind = kind_like(v0 if like is None else like, "v0" if like is None else "like")
+        self._reserve(kind)
+        self.restart(probe(self.dim, seed_sequence(seed)) if v0 is None else v0)
+
+    def _reserve(self, kind: Kind) -> None:
+        self._kind = kind
+        storage = self.basis_dtype if self.reorthogonalize == "full" else None
+        try:
+            self._run = kind.new_run(self.dim, self.max_steps, storage)
+        except Exception as error:
+            # torch and JAX have exceptions of their own for a GPU's memory.
+            if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+                raise
+            rows = min(self.max_steps, self.dim)
+            # Beside the basis: candidate, vector, two rows in float64, and two that a product takes.
+            raise MemoryError(too_large(self.dim, rows, self.basis_dtype, 6, kind.available_memory())) from error
+        self._precision = precision_of("float64")
+
+    def restart(self, v0: Any) -> None:
+        """Begin again from another start vector in the same memory.
+
+        The rows of earlier results are overwritten by the steps that follow.
+        """
+        self._run.start(start_vector(v0, self.dim))
+
+    @property
+    def vector(self) -> Any:
+        """The unit vector to multiply, shape (n,)."""
+        return self._kind.argument(self._run.vector)
+
+    @property
+    def num_steps(self) -> int:
+        """Finished steps k."""
+        return self._run.steps
+
+    @property
+    def alpha(self) -> Float64:
+        """Diagonal of T, shape (k,)."""
+        return self._run.alpha
+
+    @property
+    def beta(self) -> Float64:
+        """Off-diagonal of T, shape (k - 1,)."""
+        return self._run.beta
+
+    @property
+    def residual_norm(self) -> float:
+        """Norm of what A leaves outside the Krylov space after k steps."""
+        return self._run.residual_norm
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over: all steps taken, or an invariant subspace found."""
+        return self._run.finished
+
+    @property
+    def breakdown(self) -> bool:
+        """Whether the run ended before `max_steps`, at an invariant subspace."""
+        return self._run.breakdown and self.num_steps < self.max_steps
+
+    @property
+    def asymmetry(self) -> float:
+        """Distance of the products from those of a symmetric operator, relative to its norm."""
+        if self.num_steps == 0:
+            return 0.0
+        norm = spectral_norm(self.alpha, self.beta)
+        return self._run.max_projection / norm if norm > 0 else 0.0
+
+    @property
+    def precision(self) -> float:
+        """Rounding unit of the coarsest type met so far: of the products, or of the stored basis."""
+        stored = self.basis_dtype if self.reorthogonalize == "full" else "float64"
+        return max(self._precision, precision_of(stored))
+
+    def step(self, product: Any) -> bool:
+        """Take one step with the product A @ vector; return whether another one is wanted.
+
+        Parameters
+        ----------
+        product : array, shape (n,), float64 or a narrower float
+            A times `vector`. Narrower floats are widened.
+
+        Returns
+        -------
+        bool
+            False when all steps are done or an invariant subspace was found.
+
+        Raises
+        ------
+        NonFiniteError
+            Where the product has NaN or infinite entries. The iteration stays as it was: a corrected product may be
+            given.
+        TypeError, ValueError
+            Where the product has another dtype or shape than wanted, or the run is finished.
+        """
+        if self.finished:
+            raise ValueError(
+                f"the run is finished after {self.num_steps} of {self.max_steps} steps: it takes no further product"
+            )
+        z = self._run.product(product, f"the product in Lanczos step {self._run.launched + 1}")
+        if not self._run.advance(z):
+            raise self._not_finite(z)
+        self._precision = max(self._precision, precision_of(getattr(product, "dtype", None)))
+        return not self.finished
+
+    def result(self) -> LanczosResult:
+        """Return what the steps so far amount to; the basis is shared with the iteration, not copied."""
+        if self.num_steps == 0:
+            raise ValueError("no step has been taken yet: there is no result")
+        rows = self._run.rows(self.num_steps)
+        return LanczosResult(
+            alpha=self.alpha,
+            beta=self.beta,
+            basis=None if rows is None else self._kind.output(rows),
+            residual_norm=self.residual_norm,
+            num_steps=self.num_steps,
+            breakdown=self.breakdown,
+            asymmetry=self.asymmetry,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a run is, as numbers, strings and NumPy arrays that share no memory with it.
+
+        Raises RuntimeError after Ctrl-C in the middle of a native step, which cannot be taken up again.
+        """
+        if self._run.interrupted:
+            raise RuntimeError("the run was interrupted in the middle of a step and cannot go on; see result()")
+        return {
+            "version": _STATE_VERSION,
+            "dim": self.dim,
+            "max_steps": self.max_steps,
+            "reorthogonalize": self.reorthogonalize,
+            "basis_dtype": self.basis_dtype,
+            "like": self._kind.dtype if self._kind.name == "torch" else "numpy",
+            "precision": self._precision,
+            **self._run.snapshot(),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any], *, like: Any = None) -> LanczosIteration:
+        """Take up a run where `state_dict` left it; what follows has the same bits as without the interruption.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+        like : array, optional
+            An array of the kind that `vector` is to be, on a GPU or not; by default NumPy, or a CPU tensor of the dtype
+            it was.
+
+        Raises
+        ------
+        ValueError
+            Where the state is of another format or does not fit together.
+        """
+        if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
+            version = state.get("version") if isinstance(state, dict) else type(state).__name__
+            raise ValueError(f"not a LanczosIteration state of version {_STATE_VERSION}: got {version!r}")
+        missing = {
+            "dim",
+            "max_steps",
+            "reorthogonalize",
+            "basis_dtype",
+            "candidate",
+            "recent",
+            "scalars",
+        } - set(state)
+        if missing:
+            raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
+        it = cls.__new__(cls)
+        it.dim = as_dimension(state["dim"], "dim")
+        it.max_steps = as_dimension(state["max_steps"], "max_steps")
+        it.reorthogonalize = state["reorthogonalize"]
+        it.basis_dtype = state["basis_dtype"]
+        if like is None and state.get("like", "numpy") != "numpy":
+            import torch
+
+            like = torch.empty(0, dtype=getattr(torch, state["like"]))
+        it._reserve(kind_like(like, "like"))
+        it._precision = state.get("precision", it._precision)
+        k = int(state["scalars"]["steps"])
+        kept = {"float64": 0, "float32": 2, None: 1}[it.basis_dtype if it.reorthogonalize == "full" else None]
+        wanted: dict[str, tuple[int, ...]] = {"candidate": (it.dim,), "recent": (kept * it.dim,)}
+        if it.reorthogonalize == "full":
+            wanted["basis"] = (k, it.dim)
+        for name, shape in wanted.items():
+            if np.shape(state[name]) != shape:
+                raise ValueError(f"the state's {name} has shape {np.shape(state[name])}, want {shape}")
+        it._run.take_up(state)
+        return it
+
+    def _not_finite(self, z: Any) -> NonFiniteError:
+        count, sorts = self._run.count_not_finite(z)
+        k = self.num_steps
+        kept = f"; the {k} steps before it are in this exception's `partial`" if k else ""
+        return NonFiniteError(
+            f"the product in Lanczos step {k + 1} has {count} of {self.dim} entries that are not finite{sorts}{kept}",
+            step=k + 1,
+            count=count,
+            partial=self.result() if k else None,
+        )
+
+    def __repr__(self) -> str:
+        ended = ", breakdown" if self.breakdown else ", finished" if self.finished else ""
+        return (
+            f"LanczosIteration(dim={self.dim}, step {self.num_steps} of {self.max_steps}, "
+            f"reorthogonalize={self.reorthogonalize!r}{ended})"
+        )
+
+
+def vectors_together(iterations: Sequence[LanczosIteration]) -> Any:
+    """Return the vectors to multiply as columns, shape (n, p), in memory of their own."""
+    return iterations[0]._kind.columns([it._run.vector for it in iterations])
+
+
+def step_together(iterations: Sequence[LanczosIteration], products: Any) -> None:
+    """Take one step of every iteration with its column of `products`, shape (n, p).
+
+    Raises NonFiniteError where a product has NaN or infinite entries; the other iterations have then taken the step.
+    """
+    runs = [it._run for it in iterations]
+    what = f"the block of products in Lanczos step {runs[0].launched + 1}"
+    z = runs[0].block(products, what, (iterations[0].dim, len(runs)))
+    finite = type(runs[0]).advance_together(runs, z)  # type: ignore[arg-type]
+    precision = precision_of(getattr(products, "dtype", None))
+    for it in iterations:
+        it._precision = max(it._precision, precision)
+    _check(iterations, finite, z)
+
+
+def run_natively(
+    iterations: Sequence[LanczosIteration], matvec: _core.Matvec, products: Float64, max_steps: int, seconds: float
+) -> int:
+    """Take steps of all iterations without Python until one ends, or so many steps or seconds are over.
+
+    `products` is memory of shape (p, n). Returns the number of steps taken. Raises what a signal handler raises
+    (KeyboardInterrupt), and NonFiniteError as `step_together`.
+    """
+    runs = [it._run for it in iterations if isinstance(it._run, HostRun)]
+    steps, outcomes = _core.advance(runs, matvec, products, max_steps, seconds)
+    _check(iterations, [outcome != _core.Outcome.not_finite for outcome in outcomes], products)
+    return int(steps)
+
+
+def _check(iterations: Sequence[LanczosIteration], finite: Sequence[bool], products: Any) -> None:
+    for it, good, z in zip(iterations, finite, products, strict=True):
+        if not good:
+            raise it._not_finite(z)

@@ -1,0 +1,74 @@
+"""What a density's probes need in memory, and how many of them fit in it together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastlanczos.arrays.memory import too_large
+from fastlanczos.operators.operator import Operator
+
+__all__ = ["Plan", "plan_memory"]
+
+_RECENT = {"float64": 0, "float32": 2, None: 1}  # vectors kept beside the basis, see iteration.py
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to run: `reorthogonalize` is "full" or "none", `lockstep` the number of probes that go together.
+
+    `fitting` runs, but for what a product of several takes, are as many as the memory holds.
+    """
+
+    reorthogonalize: str
+    lockstep: int
+    fitting: int = field(default=1, compare=False)
+
+
+def plan_memory(
+    operator: Operator,
+    num_probes: int,
+    num_steps: int,
+    reorthogonalize: str,
+    basis_dtype: str,
+    max_memory: int | None,
+) -> Plan:
+    """Return the plan that keeps bases and vectors within `max_memory` bytes (None: half of what is available).
+
+    "auto" is "full" while one probe's basis fits. Raises MemoryError where "full" is demanded and does not fit, naming
+    what would.
+    """
+    available = operator.kind.available_memory()
+    budget = available // 2 if max_memory is None else max_memory
+    rows = min(num_steps, operator.dim)
+    full = _bytes_per_probe(operator, rows, basis_dtype)
+    if reorthogonalize != "none":
+        if full <= budget or (reorthogonalize == "full" and max_memory is None and full <= available):
+            return Plan("full", _lockstep(operator, num_probes, rows, budget // full), budget // full)
+        if reorthogonalize == "full":
+            limit = available if max_memory is None else max_memory
+            vectors = _bytes_per_probe(operator, 0, basis_dtype) // (8 * operator.dim)
+            raise MemoryError(too_large(operator.dim, rows, basis_dtype, vectors, limit))
+    fitting = budget // _bytes_per_probe(operator, 0, None)
+    return Plan("none", _lockstep(operator, num_probes, 1, fitting), fitting)
+
+
+def _bytes_per_probe(operator: Operator, rows: int, basis_dtype: str | None) -> int:
+    # Basis, candidate, vector, recent rows, and what a product takes: of several at once a block, and its transpose.
+    basis = 0 if basis_dtype is None else rows * np.dtype(basis_dtype).itemsize
+    product = 1 if operator.native is not None else 3 if operator.matmat is not None else 2
+    return operator.dim * (basis + 8 * (2 + _RECENT[basis_dtype] + product))
+
+
+def _lockstep(operator: Operator, num_probes: int, rows: int, fitting: int) -> int:
+    """As many probes as fit, in groups of about one size; one where going together saves nothing."""
+    if operator.native is not None:
+        # Together the matrix is read once instead of once for each: worth the memory where it is what is read most.
+        pays = operator.native.nbytes >= 4 * rows * operator.dim
+    else:
+        pays = operator.matmat is not None
+    if not pays:
+        return 1
+    groups = -(-num_probes // max(1, fitting))
+    return -(-num_probes // groups)

@@ -1,0 +1,12 @@
+"""The mean loss of a torch model over a data set, as a function of the model's parameters. The model is not changed.
+
+| file           | what it holds                                                                      |
+|----------------|------------------------------------------------------------------------------------|
+| `parameters`   | which parameters, and flat vectors of them                                         |
+| `batches`      | one batch: samples, device, splitting and merging; the data set as an iterator     |
+| `pieces`       | a whole data set, piece by piece: sums over batches                                |
+| `losses`       | the loss of a batch as a sum, and the divisor of the mean                          |
+| `function`     | `ModelFunction`: the loss at given parameters                                      |
+| `interception` | torch functions replaced while the model runs                                      |
+| `closed_forms` | first and second derivatives of common layers in closed form                       |
+"""

@@ -1,0 +1,189 @@
+"""A model and its loss as a function of parameters, which leaves the model alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fastlanczos.model.interception import BatchNormStatistics, Interception, LayerReached
+from fastlanczos.model.losses import BatchLoss, Loss
+from fastlanczos.model.parameters import ParameterSpace
+
+__all__ = ["Evaluation", "Forward", "ModelFunction", "Snapshot"]
+
+Forward = Callable[[Any, Any], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss of a batch and how it came about."""
+
+    loss: BatchLoss
+    leaves: list[torch.Tensor]
+    interception: Interception
+
+
+class Snapshot:
+    """A model's parameters, buffers and modes as they were: copies, so that graphs outlive a step of training."""
+
+    def __init__(self, model: torch.nn.Module, space: ParameterSpace, dtype: torch.dtype | None) -> None:
+        def copied(t: torch.Tensor) -> torch.Tensor:
+            return t.detach().clone() if dtype is None or not t.is_floating_point() else t.detach().to(dtype, copy=True)
+
+        self._modes, entries = _modes_and_entries(model)
+        self.parameters = {name: copied(p) for name, p in model.named_parameters()}
+        self.buffers = {name: copied(b) for name, b in model.named_buffers()}
+        copies: dict[int, torch.Tensor] = {}
+        if dtype is None:  # otherwise what is compared with the model is not what is computed with
+            copies = {id(p): self.parameters[name].detach() for name, p in model.named_parameters()}
+            copies |= {id(b): self.buffers[name] for name, b in model.named_buffers()}
+        self._entries = [
+            (name, copies[id(t)] if id(t) in copies else copies.setdefault(id(t), t.detach().clone()))
+            for name, t in entries
+        ]
+        self._names = space.names
+        self.leaves = [self.parameters[name].requires_grad_() for name in space.names]
+
+    def lay_out(self, channels_last: bool) -> None:
+        """Keep kernels of convolutions with their channels last, or not; the images that they give follow them."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        for name, p in self.parameters.items():
+            if p.ndim == 4:
+                self.parameters[name] = p.detach().contiguous(memory_format=layout)
+        self.leaves = [self.parameters[name].requires_grad_() for name in self._names]
+
+    def same_modes(self, model: torch.nn.Module) -> bool:
+        """Whether each module is in the mode (train or eval) that it was in."""
+        return self._modes == _modes_and_entries(model)[0]
+
+    def holds(self, model: torch.nn.Module) -> bool:
+        """Whether the model is as it was."""
+        modes, now = _modes_and_entries(model)
+        return (
+            self._modes == modes
+            and len(now) == len(self._entries)
+            and all(
+                name == before[0] and t.shape == before[1].shape and t.dtype == before[1].dtype and _equal(t, before[1])
+                for (name, t), before in zip(now, self._entries, strict=True)
+            )
+        )
+
+
+class ModelFunction:
+    """`evaluate(snapshot, batch)` is the batch's loss as a function of the snapshot's leaves."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        forward: Forward | None,
+        statistics: BatchNormStatistics,
+        seed: int | None,
+    ) -> None:
+        self.model = model
+        self.statistics = statistics
+        self.draws = False  # whether a forward pass took random numbers
+        self._loss = loss
+        self._forward = forward or _call
+        self._seed = seed
+        self._whole = _Whole(model, self._run)
+
+    def evaluate(
+        self, snapshot: Snapshot, batch: Any, *, closed: bool, leaves: tuple[torch.Tensor, ...] | None = None
+    ) -> Evaluation:
+        """Return the loss of a batch; with `leaves` at other values of the chosen parameters."""
+        chosen = snapshot.leaves if leaves is None else list(leaves)
+        interception = Interception(self.statistics, closed=closed)
+        loss = self._call(snapshot, chosen, batch, interception)
+        return Evaluation(loss, chosen, interception)
+
+    def reaches_next_batch_norm(self, snapshot: Snapshot, batch: Any, interception: Interception) -> bool:
+        """Go forward to the batch norm whose moments `interception` collects; return whether there is one."""
+        try:
+            with torch.no_grad():
+                self._call(snapshot, snapshot.leaves, batch, interception)
+        except LayerReached:
+            return True
+        return False
+
+    def _call(
+        self, snapshot: Snapshot, leaves: list[torch.Tensor], batch: Any, interception: Interception
+    ) -> BatchLoss:
+        of = {id(a): b for a, b in zip(snapshot.leaves, leaves, strict=True)}
+        state = {f"model.{name}": of.get(id(p), p) for name, p in snapshot.parameters.items()}
+        state |= {f"model.{name}": b.clone() for name, b in snapshot.buffers.items()}
+        if self._seed is not None:
+            torch.manual_seed(self._seed)
+        before = torch.get_rng_state()
+        with ExitStack() as stack:
+            # Fused attention and cuDNN's recurrent layers have no second derivative; the plain ones do.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if any(isinstance(m, torch.nn.RNNBase) for m in self.model.modules()):
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(interception)
+            loss: BatchLoss = torch.func.functional_call(self._whole, state, (batch, interception))
+        self.draws = self.draws or not torch.equal(before, torch.get_rng_state())
+        if self.draws and self._seed is None:
+            raise ValueError(
+                "the model draws random numbers as it computes (dropout, noise): each product would belong to another "
+                "matrix. Call model.eval(), or pass seed= to draw the same ones in every product"
+            )
+        return loss
+
+    def _run(self, model: torch.nn.Module, batch: Any, interception: Interception) -> BatchLoss:
+        output, target = self._forward(model, batch)
+        return self._loss(output, target, batch, interception.losses)
+
+
+class _Whole(torch.nn.Module):
+    """Model, forward and loss as one module, in all of which the parameters are replaced."""
+
+    def __init__(self, model: torch.nn.Module, run: Callable[..., BatchLoss]) -> None:
+        super().__init__()
+        self.model = model
+        self._run = run
+
+    def forward(self, batch: Any, interception: Interception) -> BatchLoss:
+        """Return the loss of the batch."""
+        return self._run(self.model, batch, interception)
+
+
+_TARGETS = ("labels", "label", "targets", "target")
+
+
+def _call(model: torch.nn.Module, batch: Any) -> tuple[Any, Any]:
+    if isinstance(batch, Mapping):
+        key = next((k for k in _TARGETS if k in batch), None)
+        accepted = inspect.signature(model.forward).parameters
+        variable = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+        inputs = {k: v for k, v in batch.items() if k != key or k in accepted or variable}
+        return model(**inputs), None if key is None else batch[key]
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(
+            f"a batch must be (input, target), got {type(batch).__name__}"
+            + (f" of length {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+            + ": give forward=, a function (model, batch) -> (output, target), for batches of another form (dicts "
+            "become the model's keyword arguments)"
+        )
+    return model(batch[0]), batch[1]
+
+
+def _modes_and_entries(model: torch.nn.Module) -> tuple[list[bool], list[tuple[str, torch.Tensor]]]:
+    """Each module's mode, and all parameters and buffers, tied ones each time, without the modules' names, which take
+    longer to find."""
+    modes, entries = [], []
+    for module in model.modules():
+        modes.append(module.training)
+        for tensors in (module._parameters, module._buffers):
+            entries += [(name, t) for name, t in tensors.items() if t is not None]
+    return modes, entries
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.device == b.device and bool(torch.equal(a, b))

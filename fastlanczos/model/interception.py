@@ -1,0 +1,351 @@
+"""What is put in the place of torch's functions while a model and its loss are evaluated.
+
+Linear layers, convolutions, smooth activations, batch norm and cross entropy get derivatives in closed form; batch norm
+the statistics that are asked for; and each loss function of torch leaves a note of what its mean is divided by.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from fastlanczos.model import closed_forms
+
+__all__ = ["BatchNormStatistics", "Interception", "LossCall", "Moments"]
+
+F = torch.nn.functional
+
+
+@dataclass(frozen=True)
+class LossCall:
+    """One call of a loss function: its value, its sum over terms, and what turns the sum into torch's mean.
+
+    `scores_of` are the tensors (terms, ...) of which each term sees its own row, `weights` the terms' weights, `family`
+    the distribution whose negative logarithm the loss is.
+    """
+
+    value: torch.Tensor
+    total: torch.Tensor
+    denominator: float
+    reduction: str
+    scores_of: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+    family: str | None = None
+
+
+@dataclass
+class Moments:
+    """Mean and variance of each channel over all batches seen so far, in float64."""
+
+    size: int = 0
+    mean: torch.Tensor | float = 0.0
+    squares: torch.Tensor | float = 0.0
+
+    def add(self, x: torch.Tensor) -> None:
+        """Take in a batch (samples, channels, ...)."""
+        channels = x.detach().double().movedim(1, 0).flatten(1)
+        size, mean = channels.shape[1], channels.mean(1)
+        squares = ((channels - mean[:, None]) ** 2).sum(1)
+        total, delta = self.size + size, mean - self.mean
+        self.squares = self.squares + squares + delta**2 * (self.size * size / total)
+        self.mean = self.mean + delta * (size / total)
+        self.size = total
+
+    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (mean, variance)."""
+        assert isinstance(self.mean, torch.Tensor)
+        assert isinstance(self.squares, torch.Tensor)
+        return self.mean, self.squares / self.size
+
+
+class BatchNormStatistics:
+    """Which statistics batch norm uses: "batch", "running", "population", or None for what the model's mode says.
+
+    Those of the population are found layer by layer, each with the layers before it normalized by theirs: what a single
+    batch of the whole data set would give. They belong to the calls of batch norm in the order of a forward pass.
+    """
+
+    def __init__(self, kind: str | None) -> None:
+        if kind not in (None, "batch", "running", "population"):
+            raise ValueError(f'batch_statistics must be "batch", "running", "population" or None, got {kind!r}')
+        self.kind = kind
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def population(self, passes: Callable[[Callable[[Any], None]], None], evaluate: Callable[[Any, Any], bool]) -> None:
+        """Find the whole data set's statistics: `passes(visit)` visits each batch, `evaluate(batch, interception)`."""
+        self.layers = []
+        while True:
+            moments, reached = Moments(), False
+
+            def visit(batch: Any, moments: Moments = moments) -> None:
+                nonlocal reached
+                reached = evaluate(batch, Interception(self, closed=False, collect=moments)) or reached
+
+            passes(visit)
+            if not reached:
+                return
+            self.layers.append(moments.statistics())
+
+
+class LayerReached(BaseException):
+    """Ends a forward pass that has come to the batch norm whose statistics are looked for."""
+
+
+class Interception(TorchFunctionMode):
+    """Stands between a model and torch during one evaluation.
+
+    Afterwards `losses` lists the calls of loss functions, `coupled` says that a batch norm made the samples of a batch
+    depend on one another, `convolutional` that there was a convolution of images.
+    """
+
+    def __init__(self, statistics: BatchNormStatistics, *, closed: bool, collect: Moments | None = None) -> None:
+        super().__init__()
+        self.statistics = statistics
+        self.closed = closed
+        self.vectors = closed_forms.Vectors()
+        self.losses: list[LossCall] = []
+        self.coupled = self.convolutional = False
+        self._collect = collect
+        self._layer = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func`, or what stands in its place."""
+        kwargs = kwargs or {}
+        if func is F.linear and self.closed:
+            return self._linear(*args, **kwargs)
+        if func is F.batch_norm:
+            return self._batch_norm(*args, **kwargs)
+        if func is F.cross_entropy:
+            return self._cross_entropy(*args, **kwargs)
+        if func in _ELEMENTWISE:
+            return self._elementwise(func, args, kwargs)
+        if func is F.nll_loss:
+            return self._nll_loss(args, kwargs)
+        if func in _CONVOLUTIONS:
+            self.convolutional = self.convolutional or func is torch.conv2d
+            if self.closed:
+                return self._convolution(func, *args, **kwargs)
+        if func in _ACTIVATIONS and self.closed and args and _plain(args[0]) and not kwargs.get("inplace"):
+            return closed_forms.activation(args[0], lambda x: func(x, *args[1:], **kwargs))
+        return func(*args, **kwargs)
+
+    def _linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        if not _plain(x, weight, bias) or x.ndim < 2 or weight.ndim != 2:
+            return F.linear(x, weight, bias)
+        return closed_forms.linear(x, weight, bias, self.vectors)
+
+    def _convolution(
+        self,
+        func: Any,
+        input: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> torch.Tensor:
+        dims = _CONVOLUTIONS[func]
+        if not _plain(input, weight, bias) or not input.ndim == weight.ndim == dims + 2 or isinstance(padding, str):
+            return func(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
+
+        def each(number: Any) -> list[int]:
+            numbers = list(number) if isinstance(number, (tuple, list)) else [number]
+            return numbers * dims if len(numbers) == 1 else numbers
+
+        stencil = closed_forms.Stencil(each(stride), each(padding), each(dilation), groups)
+        return closed_forms.convolution(input, weight, bias, stencil, self.vectors)
+
+    def _batch_norm(
+        self,
+        x: torch.Tensor,
+        running_mean: torch.Tensor | None,
+        running_var: torch.Tensor | None,
+        weight: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> torch.Tensor:
+        kind = self.statistics.kind or ("batch" if training else "running")
+        mean = var = None
+        if kind == "running":
+            if running_mean is None or running_var is None:
+                raise ValueError(
+                    'batch_statistics="running", but a batch-norm layer has none (track_running_stats=False); use '
+                    '"batch" or "population"'
+                )
+            mean, var = running_mean, running_var
+        elif kind == "population":
+            if self._layer < len(self.statistics.layers):
+                mean, var = (s.to(x.dtype) for s in self.statistics.layers[self._layer])
+                self._layer += 1
+            elif self._collect is not None:
+                self._collect.add(x)
+                raise LayerReached
+            else:
+                raise RuntimeError("the model went through more batch norms than in an earlier pass")
+        else:
+            self.coupled = True
+        if not self.closed or not _plain(x, weight, bias):
+            return F.batch_norm(x, mean, var, weight, bias, mean is None, 0.0, eps)
+        if mean is None and x.numel() == x.shape[1]:
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)  # one value a channel: torch's error
+        return closed_forms.batch_norm(x, weight, bias, mean, var, eps, self.vectors)
+
+    def _cross_entropy(
+        self,
+        input: torch.Tensor,
+        target: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        size_average: Any = None,
+        ignore_index: int = -100,
+        reduce: Any = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        def plain(reduction: str) -> torch.Tensor:
+            return F.cross_entropy(
+                input,
+                target,
+                weight,
+                ignore_index=ignore_index,
+                reduction=reduction,
+                label_smoothing=label_smoothing,
+            )
+
+        if size_average is not None or reduce is not None:
+            reduction = torch.nn._reduction.legacy_get_string(size_average, reduce)
+        if input.ndim < 2 or reduction not in ("mean", "sum", "none"):
+            return plain(reduction)
+        logits = input if input.ndim == 2 else input.movedim(1, -1).flatten(0, -2)
+        if target.dtype.is_floating_point:
+            value, terms = plain(reduction), float(len(logits))
+            total = value * terms if reduction == "mean" else value.sum()
+            family = None if weight is not None else "categorical"
+            return self._note(value, total, terms, reduction, logits, torch.ones_like(logits[:, 0]), family)
+        indices, weights = _terms(logits, target, weight, ignore_index)
+        if label_smoothing or reduction == "none" or not self.closed or not _plain(logits):
+            value, denominator = plain(reduction), float(weights.sum())
+            total = plain("sum") if reduction == "mean" else value.sum()
+        else:
+            _check_classes(indices, logits)
+            total, denominator = closed_forms.cross_entropy(logits, indices, weights), float(weights.sum())
+            value = total / denominator if reduction == "mean" else total
+        family = None if label_smoothing and weight is not None else "categorical"
+        return self._note(value, total, denominator, reduction, logits, weights, family)
+
+    def _nll_loss(self, args: Any, kwargs: Any) -> torch.Tensor:
+        value: torch.Tensor = F.nll_loss(*args, **kwargs)
+        bound = _arguments(F.nll_loss, args, kwargs)
+        if bound["size_average"] is not None or bound["reduce"] is not None or bound["input"].ndim < 2:
+            return value
+        log_p = bound["input"] if bound["input"].ndim == 2 else bound["input"].movedim(1, -1).flatten(0, -2)
+        _, weights = _terms(log_p, bound["target"], bound["weight"], bound["ignore_index"])
+        total = value.sum()
+        if bound["reduction"] == "mean":
+            total = F.nll_loss(**{**bound, "reduction": "sum"})
+        return self._note(value, total, float(weights.sum()), bound["reduction"], log_p, weights, None)
+
+    def _elementwise(self, func: Any, args: Any, kwargs: Any) -> torch.Tensor:
+        value: torch.Tensor = func(*args, **kwargs)  # which looks at the shapes
+        bound = _arguments(func, args, kwargs)
+        if bound.get("size_average") is not None or bound.get("reduce") is not None:
+            return value
+        if bound.get("weight") is not None and func not in _WEIGHTS_KEEP_THE_MEAN:
+            return value
+        reduction, x = bound["reduction"], bound["input"]
+        if reduction not in ("mean", "sum", "none") or x.ndim == 0:
+            return value
+        terms = float(torch.broadcast_shapes(x.shape, bound["target"].shape).numel())
+        if func is F.mse_loss and reduction != "none":  # whose own forward derivative in reverse torch fails at
+            total = ((x - bound["target"]) ** 2).sum()
+            value = total / terms if reduction == "mean" else total
+        else:
+            total = value * terms if reduction == "mean" else value.sum()
+        family = "gaussian" if func is F.mse_loss and bound.get("weight") is None else None
+        rows = x if x.shape == bound["target"].shape else None
+        return self._note(value, total, terms, reduction, rows, None, family)
+
+    def _note(
+        self,
+        value: torch.Tensor,
+        total: torch.Tensor,
+        denominator: float,
+        reduction: str,
+        scores_of: torch.Tensor | None,
+        weights: torch.Tensor | None,
+        family: str | None,
+    ) -> torch.Tensor:
+        self.losses.append(LossCall(value, total, denominator, reduction, scores_of, weights, family))
+        return value
+
+
+_CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}  # of so many dimensions
+
+# Those of which autograd makes many operations where one multiplication does; ReLU and its like are as cheap.
+_ACTIVATIONS = {
+    torch.tanh,
+    torch.Tensor.tanh,
+    torch.sigmoid,
+    torch.Tensor.sigmoid,
+    F.gelu,
+    F.silu,
+    F.softplus,
+    F.mish,
+}
+
+_ELEMENTWISE = {
+    F.mse_loss,
+    F.l1_loss,
+    F.smooth_l1_loss,
+    F.huber_loss,
+    F.binary_cross_entropy,
+    F.binary_cross_entropy_with_logits,
+}
+
+
+_WEIGHTS_KEEP_THE_MEAN = {F.binary_cross_entropy, F.binary_cross_entropy_with_logits}
+
+
+def _plain(*tensors: torch.Tensor | None) -> bool:
+    """Whether all are ordinary tensors of one type that the closed forms are made for."""
+    dtypes = {t.dtype for t in tensors if t is not None}
+    return (
+        len(dtypes) == 1
+        and dtypes <= {torch.float32, torch.float64}
+        and all(t is None or t.layout == torch.strided for t in tensors)
+    )
+
+
+def _terms(
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, ignore_index: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return class indices (terms,) and weights (terms,), zero where the target is ignored."""
+    indices = target.flatten()
+    kept = indices != ignore_index
+    indices = torch.where(kept, indices, 0)
+    weights = kept.to(logits.dtype)
+    if weight is not None:
+        weights = weights * weight.to(logits.dtype)[indices]
+    return indices, weights
+
+
+def _check_classes(indices: torch.Tensor, logits: torch.Tensor) -> None:
+    if len(indices) != len(logits):
+        raise ValueError(f"cross_entropy got {len(logits)} rows of logits and {len(indices)} targets")
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < logits.shape[1]:
+        raise IndexError(
+            f"targets go from {int(indices.min())} to {int(indices.max())}, but there are {logits.shape[1]} classes"
+        )
+
+
+def _arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    bound = inspect.signature(func).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)

@@ -1,0 +1,7 @@
+"""Anything that multiplies a vector.
+
+| file       | what it holds                                                          |
+|------------|------------------------------------------------------------------------|
+| `operator` | `as_operator`: every accepted form of A becomes an `Operator`          |
+| `native`   | matrices and C functions, which multiply without Python                |
+"""

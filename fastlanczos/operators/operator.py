@@ -1,0 +1,172 @@
+"""Anything that multiplies a vector, as one `Operator`: the one place that knows what A may be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from fastlanczos import _core
+from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import as_float64, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
+from fastlanczos.arrays.frameworks import framework_of
+from fastlanczos.engine.cuda import cuda, to_host
+from fastlanczos.engine.kinds import Kind, NumpyKind, float64_tensors, kind_like
+from fastlanczos.operators.native import is_native_function, matrix_matvec, native_function
+
+__all__ = ["Operator", "as_operator", "squared", "start_vector"]
+
+_ACCEPTED = (
+    "A must be a callable v -> A v (with dim=), a square NumPy array, scipy sparse matrix or LinearOperator, a torch "
+    "tensor, a scipy.LowLevelCallable or Numba cfunc (with dim=), or an object with shape and matvec or @"
+)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A symmetric operator, and the ways there are to multiply with it.
+
+    `native` needs no Python; otherwise `matvec` takes and returns vectors of the given kind, and `matmat`, where there
+    is one, blocks of columns (n, p) at once.
+    """
+
+    dim: int
+    kind: Kind
+    precision: float  # rounding unit of the coarsest type in it, as far as A tells
+    native: _core.Matvec | None = None
+    matvec: Callable[[Any], Any] | None = None
+    matmat: Callable[[Any], Any] | None = None
+    source: Any = None  # what owns the memory and code that `native` points to
+
+
+def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
+    """Return A as an `Operator`, its dimension from A, from `dim`, or from the start vector.
+
+    Matrices (NumPy, scipy sparse, torch) multiply natively and in float64 whatever they are stored in; on a GPU they
+    are widened to float64 once. A callable gets vectors of the kind that v0 is: NumPy float64, or torch in v0's dtype,
+    or an array on a GPU.
+    """
+    if dim is not None:
+        dim = as_dimension(dim, "dim")
+    if isinstance(A, np.ma.MaskedArray):
+        raise TypeError("A is a masked array, whose mask would be lost: fill it first")
+    if on_device(A) or _is_sparse_of_cupy(A):
+        return _device_matrix(A, dim)
+    if is_tensor(A) or isinstance(A, np.ndarray) or scipy.sparse.issparse(A):
+        _check_matrix(A)
+        side = _side(A, dim)
+        kind: Kind = float64_tensors() if is_tensor(A) else NumpyKind()
+        matrix = matrix_of_tensor(A) if is_tensor(A) else A
+        return Operator(side, kind, precision_of(A.dtype), native=matrix_matvec(matrix), source=A)
+
+    kind = kind_like(_array_of_operator(A) if v0 is None else v0, "v0")
+    if is_native_function(A):
+        side = _dimension_of_callable(dim, v0)
+        return Operator(side, kind, precision_of("float64"), native=native_function(A, side), source=A)
+    if hasattr(A, "shape") and (hasattr(A, "matvec") or hasattr(A, "__matmul__")):
+        if "complex" in dtype_name(getattr(A, "dtype", None)):
+            raise TypeError(f"A has dtype {A.dtype}: complex operators are not supported")
+        matvec = A.matvec if hasattr(A, "matvec") else A.__matmul__
+        precision = precision_of(getattr(A, "dtype", None))
+        return Operator(_side(A, dim), kind, precision, matvec=matvec, matmat=getattr(A, "matmat", None))
+    if callable(A):
+        return Operator(_dimension_of_callable(dim, v0), kind, precision_of("float64"), matvec=A)
+    raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
+
+
+def squared(operator: Operator, norm: float) -> Operator:
+    """Return 2 (A / norm)^2 - 1, whose lowest eigenvalues are A's of smallest magnitude."""
+    if operator.native is not None:
+        native = _core.ChebyshevMatvec(operator.native, 2, 0.0, norm)
+        return replace(operator, native=native, matmat=None, source=operator)
+    multiply = operator.matvec
+    assert multiply is not None
+
+    def matvec(v: Any) -> Any:
+        before = v + 0.0  # a matvec may overwrite its argument
+        return 2.0 * (multiply(multiply(v) / norm) / norm) - before
+
+    return replace(operator, matvec=matvec, matmat=None, source=operator)
+
+
+def _is_sparse_of_cupy(A: Any) -> bool:
+    return type(A).__module__.startswith("cupyx.scipy.sparse") and hasattr(A, "data")
+
+
+def _device_matrix(A: Any, dim: int | None) -> Operator:
+    cuda()
+    _check_matrix(A)
+    side, precision = _side(A, dim), precision_of(A.dtype)
+    if is_tensor(A):
+        matrix = A.detach().double()
+    elif hasattr(A, "astype"):
+        matrix = A.astype("float64")
+    else:
+        matrix = A
+    if not hasattr(matrix, "__matmul__"):
+        raise TypeError(f"A is a {type(A).__module__}.{type(A).__qualname__}, which has no @: pass a callable")
+    like = A.data.astype("float64") if _is_sparse_of_cupy(A) else matrix
+    kind = kind_like(like, "A")
+    return Operator(side, kind, precision, matvec=matrix.__matmul__, matmat=matrix.__matmul__, source=A)
+
+
+def _array_of_operator(A: Any) -> Any:
+    """An array of the kind that an operator on a GPU works on (a network's Hessian, CuPy's operators), or None."""
+    if type(A).__module__.startswith("cupyx"):
+        return sys.modules["cupy"].empty(1, "float64")
+    torch = sys.modules.get("torch")
+    device = getattr(A, "device", None)
+    if torch is None or not isinstance(device, torch.device) or device.type != "cuda":
+        return None
+    return torch.empty(1, dtype=A.dtype, device=device)
+
+
+def _dimension_of_callable(dim: int | None, v0: Any) -> int:
+    if dim is None and v0 is not None and len(getattr(v0, "shape", np.shape(v0))) == 1:
+        dim = len(v0)
+    if dim is None:
+        raise ValueError("dim is missing: a callable does not tell the length of its vectors; pass dim=n")
+    return dim
+
+
+def start_vector(v0: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a start vector in float64, or raise what is wrong with it."""
+    if on_device(v0):
+        v0 = to_host(v0, framework_of(v0, "v0"))
+    if not hasattr(v0, "dtype"):
+        v0 = np.asarray(v0)  # a list of numbers
+    if dtype_name(v0.dtype).startswith(("int", "uint")):
+        v0 = np.asarray(v0, dtype=np.float64)  # integers are directions as good as any
+    vector = as_float64(v0, "v0", shape=(dim,))
+    bad = int(np.count_nonzero(~np.isfinite(vector)))
+    if bad:
+        raise ValueError(f"v0 has {bad} entries that are NaN or infinite")
+    if not vector.any():
+        raise ValueError("v0 is zero: a start vector needs a direction")
+    return vector
+
+
+def _check_matrix(A: Any) -> None:
+    name = dtype_name(A.dtype)
+    if "complex" in name:
+        raise TypeError(f"A has dtype {name}: complex operators are not supported")
+    if name in ("object", "longdouble", "float128", "float96") or not _is_real_number(name):
+        raise TypeError(f"A has dtype {name}; want real numbers that float64 can hold (convert it first)")
+
+
+def _is_real_number(name: str) -> bool:
+    return name.startswith(("float", "bfloat", "int", "uint", "bool"))
+
+
+def _side(A: Any, dim: int | None) -> int:
+    shape = tuple(A.shape)
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(f"A must be square, got shape {shape}")
+    side = as_dimension(int(shape[0]), "the side of A")
+    if dim is not None and dim != side:
+        raise ValueError(f"dim is {dim}, but A has shape {shape}")
+    return side

@@ -1,0 +1,76 @@
+"""A run's measurements as files: one for each, whole or not there, named by its step."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+from fastlanczos.system.files import write_whole
+from fastlanczos.tracking.measurement import Measurement
+
+__all__ = ["DamagedRecordWarning", "Records"]
+
+_NAME = re.compile(r"step-(\d+)\.json")
+
+
+class DamagedRecordWarning(UserWarning):
+    """A file of a run's measurements cannot be read, and is left out."""
+
+
+class Records:
+    """The measurements of one run in a folder; readers and one writer may use it at the same time.
+
+    Records are added, never changed. A writer that is killed leaves a whole record or none.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+
+    def path(self, step: int) -> Path:
+        """Return the file of a step's record."""
+        return self.directory / f"step-{step:08d}.json"
+
+    def add(self, measurement: Measurement) -> None:
+        """Write a record."""
+        with write_whole(self.path(measurement.step), "w") as file:
+            file.write(measurement.to_json())
+
+    def get(self, step: int) -> Measurement | None:
+        """Return the record of a step, None where there is none that is whole."""
+        return self._read(self.path(step)) if self.path(step).exists() else None
+
+    def all(self) -> list[Measurement]:
+        """Return all whole records by step; warns of each that is not, naming it."""
+        paths = sorted(p for p in self.directory.glob("step-*.json") if _NAME.fullmatch(p.name))
+        found = (self._read(path) for path in paths)
+        return sorted((m for m in found if m is not None), key=lambda m: m.step)
+
+    def settle(self, settings: dict[str, Any]) -> None:
+        """Write down how the run's measurements are made, or raise ValueError where they were made otherwise so far."""
+        path = self.directory / "settings.json"
+        if not path.exists():
+            with write_whole(path, "w") as file:
+                json.dump(settings, file, indent=1)
+            return
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise ValueError(f"{path} is damaged: remove it, or give another directory") from None
+        other = {name: (before.get(name), value) for name, value in settings.items() if before.get(name) != value}
+        if other:
+            text = ", ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in other.items())
+            raise ValueError(
+                f"{self.directory} holds another run's measurements ({text}): give the same settings to go on with it, "
+                "or another directory"
+            )
+
+    def _read(self, path: Path) -> Measurement | None:
+        try:
+            return Measurement.from_json(path.read_text(encoding="utf-8"))
+        except (ValueError, TypeError) as error:
+            warnings.warn(f"{path} is left out: {error}", DamagedRecordWarning, stacklevel=4)
+            return None
