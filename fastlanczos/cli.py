@@ -35,7 +35,8 @@ def _run(options: argparse.Namespace) -> int:
         run(options.output, short=options.quick, folder=options.data)
         return 0
     if options.command == "report":
-        from fastlanczos.report import write_figures, write_page
+        from fastlanczos.report.figures import write_figures
+        from fastlanczos.report.page import write_page
 
         if options.png:
             for path in write_figures(options.folder, options.output):
@@ -56,12 +57,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from fastlanczos import __version__, get_include
+    from importlib.metadata import version
+
+    from fastlanczos.system.config import get_include
 
     parser = argparse.ArgumentParser(
         prog="fastlanczos", description="Hessian spectra of neural networks by reorthogonalized Lanczos."
     )
-    parser.add_argument("--version", action="version", version=f"fastlanczos {__version__}")
+    parser.add_argument("--version", action="version", version=f"fastlanczos {version('fastlanczos')}")
     parser.add_argument(
         "--include", action="version", version=get_include(), help="print the C++ headers' folder and exit"
     )

@@ -1,15 +1,20 @@
-"""Eigenpairs of symmetric and Hermitian operators and pencils, scipy's `eigsh` on thick-restart Lanczos.
+"""Eigenpairs of symmetric and Hermitian operators and pencils: scipy's `eigsh` on thick-restart Lanczos.
 
-| file                 | what it holds                                                             |
-|----------------------|---------------------------------------------------------------------------|
-| `eigsh`              | the public function: arguments, the choice of a way, results              |
-| `wanted`             | what `which` means                                                        |
-| `pencil`             | A, or A and M: the operator to iterate with, its vectors, its results     |
-| `spectral_transform` | shift-invert, buckling, Cayley                                            |
-| `thick_restart`      | the search                                                                |
-| `chebyshev`          | filters that spread out the wanted end of a spectrum                      |
-| `multiplier`         | products with the vectors of a run, filtered and counted                  |
-| `rayleigh_ritz`      | what the operator itself says of a space                                  |
-| `dense_pencil`       | small problems, for LAPACK                                                |
-| `results`            | pairs, the state that a callback sees, what is raised without all of them |
+| file                 | what it holds                                                                 |
+|----------------------|-------------------------------------------------------------------------------|
+| `eigsh`              | the public function: arguments, the choice of a method, results               |
+| `wanted`             | the meaning of `which`                                                        |
+| `pencil`             | A, or A and M: the operator to iterate with, its vectors, its results         |
+| `spectral_transform` | shift-invert, buckling, Cayley                                                |
+| `thick_restart`      | the search                                                                    |
+| `rows`               | locked eigenvectors and the active Krylov space, restarts                     |
+| `complement`         | rounds in the complement of what is locked: multiplicities                    |
+| `clusters`           | eigenvalues too close to be resolved, locked as mixtures                      |
+| `verification`       | a product for every pair, and corrections                                     |
+| `filter_choice`      | when a filter is exchanged                                                    |
+| `chebyshev`          | filters that spread out the wanted end of a spectrum                          |
+| `multiplier`         | products with the vectors of a run, filtered and counted                      |
+| `rayleigh_ritz`      | Rayleigh-Ritz with A itself on some rows                                      |
+| `dense_pencil`       | small problems, for LAPACK                                                    |
+| `results`            | pairs, the callback's state, the exception without all pairs                  |
 """

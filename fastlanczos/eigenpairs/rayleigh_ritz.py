@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.multiplier import Multiplier
 
-__all__ = ["Source", "noise", "rayleigh_ritz"]
+__all__ = ["ZERO", "Source", "noise", "rayleigh_ritz"]
+
+ZERO = 64.0 * float(np.finfo(np.float64).eps)  # a value below this part of the norm is 0 to rounding
 
 
 @dataclass(frozen=True)

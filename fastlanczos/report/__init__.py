@@ -1,6 +1,9 @@
-"""What a tracked run or a study has found, as a page for a browser and as pictures."""
+"""Reports on tracked runs and studies. Reads JSON records; needs no PyTorch.
 
-from fastlanczos.report.figures import write_figures
-from fastlanczos.report.page import write_page
-
-__all__ = ["write_figures", "write_page"]
+| file        | what it holds                                                        |
+|-------------|----------------------------------------------------------------------|
+| `folder`    | what lies in a folder: tracked runs, or a study                      |
+| `results`   | a study's runs, settings and experiments, read back from its folder  |
+| `page`      | `write_page`: one HTML page, from the template `page.html`           |
+| `figures`   | `write_figures`: the paper's figures as PNG files                    |
+"""

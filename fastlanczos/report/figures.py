@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.report.folder import Contents, TrackedRun, read
-from fastlanczos.study.results import Results
+from fastlanczos.report.results import Results
 from fastlanczos.system.files import write_whole
 from fastlanczos.tracking.measurement import Measurement
 from fastlanczos.tracking.pictures import draw_densities, draw_run, new_figure

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastlanczos.study.results import Results
+from fastlanczos.report.results import Results
 from fastlanczos.tracking.measurement import Measurement
 from fastlanczos.tracking.records import Records
 

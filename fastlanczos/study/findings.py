@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-from fastlanczos.study.results import Results, RunResult
+from fastlanczos.report.results import Results, RunResult
 from fastlanczos.tracking.measurement import Measurement
 
 __all__ = ["Finding", "findings"]

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from fastlanczos.report.figures import write_figures
+from fastlanczos.report.page import write_page
+from fastlanczos.report.results import Results
 from fastlanczos.study.findings import Finding, findings
 from fastlanczos.study.images import Data, cifar10, digits, mnist
-from fastlanczos.study.results import Results
 from fastlanczos.study.settings import Settings, full, quick
 from fastlanczos.study.training import Run
 from fastlanczos.study.validation import validate
@@ -80,8 +82,6 @@ def run(
     for module in ("matplotlib", "plotly"):  # told now, not after an hour
         if importlib.util.find_spec(module) is None:
             raise ImportError(f"the study draws with {module}: pip install 'fastlanczos[study]'")
-    from fastlanczos.report import write_figures, write_page
-
     chosen = settings or (quick() if short else full())
     place = Path(output)
     name, data = load_images(folder)

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from cases.networks import batches, mlp  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
-from fastlanczos.report import write_figures  # noqa: E402
+from fastlanczos.report.figures import write_figures  # noqa: E402
 
 
 def test_each_run_gets_a_picture(tmp_path):

@@ -10,8 +10,8 @@ pytest.importorskip("torch")
 pytest.importorskip("plotly")
 
 import fastlanczos.torch as flt
-from fastlanczos.report import write_page
 from fastlanczos.report.folder import read
+from fastlanczos.report.page import write_page
 
 torch = pytest.importorskip("torch")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -13,7 +13,7 @@ pytest.importorskip("plotly")
 
 from cases.study import TINY
 
-from fastlanczos.study.results import Results
+from fastlanczos.report.results import Results
 from fastlanczos.study.run import load_images, run
 
 

@@ -1,6 +1,6 @@
 // The kernels on the emulated device against the CPU engine: prints what disagrees, and returns how many things did.
 //
-//     check_kernels SEED        every case, with thread orders drawn from SEED
+//     check_kernels SEED [FAULT]    every case, with thread orders drawn from SEED, and one fault of the headers on
 #include <cstdio>
 #include <random>
 
@@ -318,9 +318,10 @@ void check_quadrature(Index count, Index m) {
 
 }  // namespace
 
-int main(int, char** arguments) {
+int main(int count, char** arguments) {
     using cuda::Basis;
     Device::get().settings.seed = static_cast<unsigned>(std::atoi(arguments[1]));
+    if (count > 2) emulation::fault = std::atoi(arguments[2]);
     try {
         check({37, 12});
         check({1009, 60, Basis::float64, 64, 40 * 1024});  // past the registers' and shared memory's limits

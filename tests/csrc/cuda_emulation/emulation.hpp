@@ -29,6 +29,9 @@
 
 namespace emulation {
 
+// The number of the fault that is on, of those that tests/csrc/test_cuda_kernels.py puts into the headers; 0 is none.
+inline int fault = 0;
+
 struct Size3 {
     unsigned x = 1, y = 1, z = 1;
 };
