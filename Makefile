@@ -1,4 +1,4 @@
-# make demo | test | lint | sanitize | format | bench | clean.   Each makes .venv first if it is not there.
+# make demo | test | lint | soak | sanitize | format | bench | clean.   Each makes .venv first if it is not there.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,14 +6,21 @@ COMPILED := $(wildcard csrc/bindings/* $(addprefix csrc/include/fastlanczos/,*.h
 SOURCES := setup.py pyproject.toml $(COMPILED)
 CXX_SOURCES := $(COMPILED) $(wildcard tests/csrc/*.cpp tests/csrc/cuda_emulation/*.[ch]* examples/cpp/*.cpp)
 
-.PHONY: demo test lint sanitize sanitize-address sanitize-thread format bench clean
+.PHONY: demo test lint soak sanitize sanitize-address sanitize-thread format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/fastlanczos demo
 
+# Two processes of one thread each: threads of several pools on the same cores wait for one another. A process takes
+# whole files, which share what is costly to make; tests of threads ask for as many as they want.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --doctest-modules fastlanczos
+	$(PYTEST) --doctest-modules tests fastlanczos
+
+# What is never done with: more examples, more kills, sanitizers.
+soak: $(VENV)/ready sanitize
+	FASTLANCZOS_SOAK=1 $(PYTEST) -m soak
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

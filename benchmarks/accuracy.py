@@ -13,11 +13,13 @@ a copy of a multiple eigenvalue that is not found counts as one.
 """
 
 import functools
+import json
 import multiprocessing
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.linalg
@@ -240,11 +242,12 @@ def draw(results):
     return figure
 
 
-def main():
+def main(arguments=None):
     parser = parse(__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0, help="that a solver may take for one problem")
-    options = parser.parse_args()
-    sizes = (10, 100, 400) if options.quick else (10, 100, 1000, 10_000, 100_000)
+    parser.add_argument("--rows", type=Path, help="file for the row of every problem and solver, as JSON")
+    options = parser.parse_args(arguments)
+    sizes = (10, 100, 300) if options.quick else (10, 100, 1000, 10_000, 100_000)
     problems = [
         (n, i, which, options.seconds)
         for n in sizes
@@ -289,7 +292,18 @@ def main():
         f"\nOn the {len(both)} problems that both solve: worst residual {worst[0]:.1e} (fastlanczos), {worst[1]:.1e} "
         f"(scipy); products in all {sum(p[0]['products'] for p in both)} and {sum(p[1]['products'] for p in both)}"
     )
-    write(options.output, "accuracy", {"k": K, "summary": summaries, "problems": results}, draw(results))
+    # What the picture shows, and what failed; all rows only where they are asked for, since they are many.
+    shown = {}
+    for name, rows in results.items():
+        solved = [row for row in rows if row["failure"] is None]
+        shown[name] = {key: [float(f"{row[key]:.2g}") for row in solved] for key in MEASURES}
+    failures = [
+        {key: row[key] for key in (*columns, "failure")} for row in results["fastlanczos"] if row["failure"] is not None
+    ]
+    record = {"k": K, "summary": summaries, "solved": shown, "failures": failures}
+    write(options.output, "accuracy", record, draw(results))
+    if options.rows:
+        options.rows.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -184,8 +184,8 @@ def draw(rows):
     return figure
 
 
-def main():
-    options = parse(__doc__.splitlines()[0]).parse_args()
+def main(arguments=None):
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     rows, peaks = [], []
     for name, (A, arguments, exact) in problems(options.quick).items():
         rows += compare(name, A, arguments, exact, 1 if options.quick else 3)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+PARTS = HERE / "gpu" / "parts.py"
 LIMIT = 480  # seconds for everything
 
 # Name -> seconds it may take.
@@ -87,7 +88,7 @@ def tests(limit, dry_run):
 
 def measured(part, limit, dry_run, folder):
     file = Path(folder) / f"{part}.json"
-    command = [sys.executable, HERE / "gpu_parts.py", part, file, *(["--dry-run"] if dry_run else [])]
+    command = [sys.executable, PARTS, part, file, *(["--dry-run"] if dry_run else [])]
     result = verdict(*run(command, limit))
     return result | json.loads(file.read_text()) if result["ok"] else result
 
@@ -104,7 +105,8 @@ def sanitized(tool, limit, folder):
         "--kernel-name",
         "kernel_substring=fastlanczos",
     ]
-    status, output = run([*command, sys.executable, HERE / "gpu_parts.py", "short", Path(folder) / "short.json"], limit)
+    measurement = [sys.executable, PARTS, "short", Path(folder) / "short.json"]
+    status, output = run([*command, *measurement], limit)
     summary = re.findall(r"=+ (ERROR SUMMARY: .*|RACECHECK SUMMARY: .*)", output)
     return verdict(status, output) | {"summary": summary[-1] if summary else None}
 

@@ -46,8 +46,8 @@ def measure(name, d, num_steps, v0):
     }
 
 
-def main():
-    options = parse(__doc__.splitlines()[0]).parse_args()
+def main(arguments=None):
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     v0 = np.random.default_rng(1).normal(size=3000)
     steps = (60,) if options.quick else (60, 400)
     rows = [measure(name, d, m, v0) for name, d in spectra().items() for m in steps]

@@ -134,8 +134,8 @@ def interrupts(repeats, n):
     return [["sparse matrix", n, statistics.median(late), max(late)]]
 
 
-def main():
-    options = parse(__doc__.splitlines()[0]).parse_args()
+def main(arguments=None):
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         steps = overhead(10_000, 100, 5 if options.quick else 50, compiled(folder))
     columns = ["operator", "n", "m", "whole us", "sweep us", "product us", "beyond both us"]

@@ -32,12 +32,12 @@ def validate(side, seed):
     return demo.compare(exact, estimate, len(data[1])), r.residual_norm * np.abs(S[-1])
 
 
-def main():
-    options = parse(__doc__.splitlines()[0]).parse_args()
+def main(arguments=None):
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     networks = {"64-20-10": 8} if options.quick else {"64-20-10": 8, "784-20-10": 28}
-    record = {}
+    record, bounds = {}, {}
     for name, side in networks.items():
-        comparison, _ = validate(side, seed=5)
+        comparison, bounds[name] = validate(side, seed=5)
         print(f"\n{name}\n{comparison.table()}")
         record[name] = asdict(comparison)
     table(
@@ -47,10 +47,11 @@ def main():
     )
 
     rows = []
+    first = demo.Comparison(**record["64-20-10"]), bounds["64-20-10"]
     for seed in (5, 6) if options.quick else range(12):
-        c, bounds = validate(8, seed)
+        c, bound = first if seed == 5 else validate(8, seed)
         # The Ritz value's own bound |beta_m s_m|: what one can know without the exact answer.
-        rows.append([seed, c.top_error, c.bottom_error, float(bounds[:3].max() / c.norm), c.cdf_gap, c.l1_distance])
+        rows.append([seed, c.top_error, c.bottom_error, float(bound[:3].max() / c.norm), c.cdf_gap, c.l1_distance])
     columns = ["seed of training and probes", "top 10", "bottom 3", "bound of bottom 3", "cdf gap", "L1 distance"]
     table("64-20-10 from other seeds (errors of eigenvalues relative to the norm)", columns, rows)
     record["other seeds"] = [dict(zip(columns, row, strict=True)) for row in rows]

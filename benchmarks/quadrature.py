@@ -38,8 +38,8 @@ def measure(count, m, repeats):
     }
 
 
-def main():
-    options = parse(__doc__.splitlines()[0]).parse_args()
+def main(arguments=None):
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     sizes = [(64, 30)] if options.quick else [(1000, 30), (1000, 100), (200, 300)]
     rows = [measure(count, m, 3 if options.quick else 9) for count, m in sizes]
     table("Batches of random tridiagonals", list(rows[0]), [list(row.values()) for row in rows])

@@ -140,8 +140,8 @@ def draw(rows):
     return figure
 
 
-def main():
-    options = parse(__doc__.splitlines()[0]).parse_args()
+def main(arguments=None):
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     n = 400 if options.quick else 4000
     chosen = operators(n)
     rows = [row for name, (matvec, exact) in chosen.items() for row in compare(name, matvec, exact)]

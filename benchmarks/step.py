@@ -134,8 +134,8 @@ def variants(n, num_steps, repeats):
     return record
 
 
-def main():
-    options = parse(__doc__.splitlines()[0]).parse_args()
+def main(arguments=None):
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     sizes = [(10_000, 50, 3), (20_000, 40, 3)]
     if not options.quick:
         sizes = [(10**4, 100, 9), (10**4, 400, 5), (10**5, 100, 7), (10**5, 400, 3), (10**6, 100, 7)]

@@ -66,8 +66,8 @@ def memory(n, steps):
     return rows
 
 
-def main():
-    options = parse(__doc__.splitlines()[0]).parse_args()
+def main(arguments=None):
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     narrow = [row for m in ((60,) if options.quick else (60, 200, 400)) for row in float32_rows(m)]
     narrow_columns = ["spectrum", "m", "steps float64", "steps float32", "T's eigenvalues", "|V V' - I|", "sweeps/step"]
     table("Rows in float32: distance from float64, relative to the norm", narrow_columns, narrow)

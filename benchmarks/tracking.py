@@ -68,11 +68,11 @@ def main(arguments=None):
     """Run the comparison."""
     options = parse(__doc__.splitlines()[0]).parse_args(arguments)
     images, labels = load_images()[1]
-    count = 256 if options.quick else len(labels)
+    count = 128 if options.quick else len(labels)
     data = images[:count], labels[:count]
-    k, probes, steps = (3, 1, 8) if options.quick else (10, 2, 40)
+    k, probes, steps = (2, 1, 4) if options.quick else (10, 2, 40)
     sizes = {"k": k, "num_probes": probes, "num_steps": steps}
-    epochs = 2 if options.quick else 5
+    epochs = 1 if options.quick else 5
     plain, epoch, _, _ = one_run(data, epochs, 128, False)
     rows, results = [], {"epoch": epoch, "measurements": []}
     for samples in (count // 4, None):

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-import kernel_resources
 import pytest
+from gpu import kernel_resources
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "cuda.md"
 

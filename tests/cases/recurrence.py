@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fastlanczos.engine.host_run import HostRun
+
 EPS = np.finfo(float).eps
 
 
@@ -53,3 +55,18 @@ def residual(matrix_rows, alpha, beta, V, norm):
     T = (np.diag(alpha) + np.diag(beta, 1) + np.diag(beta, -1)) / norm
     R = matrix_rows / norm - T @ V
     return float(np.abs(R[:-1]).max()) if len(R) > 1 else 0.0
+
+
+def restarted(d, rows, keep, restarts):
+    """A run on diag(d) that has been restarted from the Ritz vectors at both ends, and filled again."""
+    r = HostRun(d.size, rows, "float64")
+    r.start(np.random.default_rng(1).normal(size=d.size))
+    for cycle in range(restarts + 1):
+        if cycle > 0:
+            theta, S = np.linalg.eigh(r.projected())
+            kept = np.r_[: keep // 2, rows - keep + keep // 2 : rows]
+            scale = np.abs(theta).max()
+            r.restart(np.ascontiguousarray(S[:, kept].T), theta[kept], r.remainder * S[-1, kept], scale, r.exponent)
+        while not r.finished:
+            r.advance(d * r.vector)
+    return r

@@ -7,17 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases.soak import SOAK
 
 ROOT = Path(__file__).parent.parent.parent
 STRICT = ["-std=c++17", "-pthread", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
-VARIANTS = {
-    "vector types": [],
-    "plain loops, as for MSVC": ["-DFASTLANCZOS_PLAIN"],
-    "thread sanitizer": ["-fsanitize=thread"],
-    "address and undefined-behaviour sanitizers": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
-}
+VARIANTS = {"vector types": [], "plain loops, as for MSVC": ["-DFASTLANCZOS_PLAIN"]}
+if SOAK:
+    VARIANTS |= {
+        "thread sanitizer": ["-fsanitize=thread"],
+        "address and undefined-behaviour sanitizers": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_headers_compile_without_warnings_and_keep_their_promises(compiler, variant, tmp_path):

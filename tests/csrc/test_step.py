@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from cases.recurrence import one_sweep, orthogonality, residual
+from cases.soak import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers import cgs2
@@ -162,10 +163,11 @@ def test_same_seed_same_bits_for_any_thread_count(reorthogonalize, basis_dtype):
 def test_every_instruction_set_gives_the_same_to_rounding(isa):
     program = (
         "import numpy as np, fastlanczos as fl\n"
+        "from fastlanczos import _core\n"
         "d = np.linspace(-1, 1, 5003)\n"
         "r = fl.lanczos(lambda v: d * v, 5003, 70, seed=0)\n"
         "q = fl.lanczos(lambda v: d * v, 5003, 70, seed=0, basis_dtype='float32')\n"
-        "print(fl.config.config()['machine']['instruction set'])\n"
+        "print(_core.build()['instruction_set'])\n"
         "print(abs(r.basis @ r.basis.T - np.eye(70)).max())\n"
         "print(abs(r.quadrature()[0] - q.quadrature()[0]).max())\n"
         "print(abs(r.quadrature()[0] - np.linalg.eigvalsh(r.tridiagonal())).max())\n"
@@ -189,7 +191,8 @@ def test_every_instruction_set_gives_the_same_to_rounding(isa):
     np.testing.assert_allclose([float.fromhex(a) for a in alphas.split()], here.alpha, atol=1e-13)
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=examples(60), deadline=None)
 @given(
     n=st.integers(1, 300),
     num_steps=st.integers(1, 80),

@@ -11,6 +11,7 @@ import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import torch
+from cases.soak import examples
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, aslinearoperator
@@ -85,7 +86,8 @@ def problems(draw):
     return kind, matrix(d, int(rng.integers(1000)), dtype), k, max(ncv, k + 1), which
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=examples(500), deadline=None)
 @given(problems())
 def test_pairs_are_those_of_eigh(problem):
     kind, A, k, ncv, which = problem
@@ -237,7 +239,8 @@ def pencils(draw):
     return A, M, float(rng.normal()) / 2, k, draw(st.sampled_from(WHICH)), ncv
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=examples(150), deadline=None)
 @given(pencils(), st.sampled_from(["M", "sigma", "sigma, M", "cayley", "buckling"]))
 def test_pencils_are_solved_as_by_eigh(problem, kind):
     A, M, sigma, k, which, ncv = problem

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cases.soak import examples
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from spectra import laplacian
@@ -55,7 +56,8 @@ def spectra(draw):
     return kind, d, draw(st.integers(1, 8)), draw(st.integers(8, 30))
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=examples(200), deadline=None)
 @given(spectra(), st.sampled_from(["LA", "SA", "LM", "BE"]))
 def test_pairs_are_found_with_their_multiplicities_or_it_is_said_that_not(problem, which):
     kind, d, k, more = problem

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from cases.recurrence import orthogonality
+from cases.recurrence import orthogonality, restarted
 
 import fastlanczos as fl
 from fastlanczos.engine.host_run import HostRun
@@ -62,21 +62,6 @@ def test_rows_are_the_basis_itself():
     assert run(None, steps=4).rows(4) is None
 
 
-def restarted(d, rows, keep, restarts):
-    """A run on diag(d) that has been restarted from the Ritz vectors at both ends, and filled again."""
-    r = HostRun(d.size, rows, "float64")
-    r.start(np.random.default_rng(1).normal(size=d.size))
-    for cycle in range(restarts + 1):
-        if cycle > 0:
-            theta, S = np.linalg.eigh(r.projected())
-            kept = np.r_[: keep // 2, rows - keep + keep // 2 : rows]
-            scale = np.abs(theta).max()
-            r.restart(np.ascontiguousarray(S[:, kept].T), theta[kept], r.remainder * S[-1, kept], scale, r.exponent)
-        while not r.finished:
-            r.advance(d * r.vector)
-    return r
-
-
 SPREAD = {
     "uniform": np.linspace(-1, 1, 3001),
     "bulk 1e-6 + outliers": np.r_[np.linspace(1, 100, 10), 1e-6 * RNG.normal(size=2991)],
@@ -124,7 +109,7 @@ def test_a_restart_has_the_same_bits_for_any_number_of_threads():
 @pytest.mark.parametrize("isa", ["baseline", "avx2"])
 def test_other_instruction_sets_restart_as_well(isa):
     code = (
-        "import numpy as np; from test_host import restarted; from reference import orthogonality;"
+        "import numpy as np; from cases.recurrence import orthogonality, restarted;"
         "r = restarted(np.linspace(-1, 1, 3001), 30, 11, restarts=25); print(orthogonality(r.rows(30)))"
     )
     environment = os.environ | {"FASTLANCZOS_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cases.soak import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import eigh_tridiagonal
@@ -9,7 +10,8 @@ from scipy.linalg import eigh_tridiagonal
 import fastlanczos as fl
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=examples(100), deadline=None)
 @given(m=st.integers(1, 60), exponent=st.integers(-290, 290), seed=st.integers(0, 2**32))
 def test_nodes_and_weights_are_lapacks(m, exponent, seed):
     rng = np.random.default_rng(seed)

@@ -1,6 +1,5 @@
 """fastlanczos/tracking/tracker.py: training goes on undisturbed, and a killed run ends as one that was not."""
 
-import os
 import random
 import subprocess
 import sys
@@ -13,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from cases import tracked_training  # noqa: E402
 from cases.networks import batches, mlp  # noqa: E402
+from cases.soak import SOAK  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
 
@@ -57,19 +57,26 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.name.startswith("step-")}
 
 
+@pytest.mark.soak
 def test_a_run_that_is_killed_and_started_again_ends_with_the_same_records(tmp_path):
-    kills = int(os.environ.get("FASTLANCZOS_KILLS", "3"))
-    steps = 9 * kills  # so many that the last kill still finds work to do
+    kills = 20 if SOAK else 2
+    steps = 12 * kills  # so many that the last kill still finds work to do
     script = [sys.executable, tracked_training.__file__]
     subprocess.run([*script, str(tmp_path / "whole"), str(steps)], check=True)
     generator = random.Random(0)
+    killed = tmp_path / "killed"
+    killed.mkdir()
     for _ in range(kills):
-        running = subprocess.Popen([*script, str(tmp_path / "killed"), str(steps)])
-        time.sleep(generator.uniform(2.0, 5.0))  # the first two seconds are imports
+        before = len(list(killed.glob("step-*.json")))
+        running = subprocess.Popen([*script, str(killed), str(steps)])
+        while running.poll() is None and len(list(killed.glob("step-*.json"))) == before:
+            time.sleep(0.002)
+        time.sleep(generator.uniform(0.0, 0.1))  # within the next measurement, or while it is written
         running.kill()
         running.wait()
-        for m in flt.Records(tmp_path / "killed").all():  # a warning of a damaged one would be seen here
+        for m in flt.Records(killed).all():  # a warning of a damaged one would be seen here
             assert m.step % 3 == 0
+    assert len(flt.Records(killed).all()) < steps // 3
     subprocess.run([*script, str(tmp_path / "killed"), str(steps)], check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert len(contents(tmp_path / "whole")) == steps // 3

@@ -6,8 +6,10 @@ fails, as it does for a GPU's.
 """
 
 import ctypes
+import fcntl
 import importlib.util
 import math
+import os
 import subprocess
 import sys
 import sysconfig
@@ -20,8 +22,19 @@ HERE = Path(__file__).parent
 
 
 def build(folder):
-    """Compile the engine on the emulation into `folder` and return the library's path."""
-    library = Path(folder) / "_cuda.so"
+    """Return the engine compiled on the emulation: once for all processes of a test run, otherwise in `folder`.
+
+    A test run names its own folder in the environment variable FASTLANCZOS_EMULATION.
+    """
+    library = Path(os.environ.get("FASTLANCZOS_EMULATION", folder)) / "_cuda.so"
+    with open(library.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed
+        if not library.exists():
+            _compile(library)
+    return library
+
+
+def _compile(library):
     includes = [
         HERE,
         HERE.parent.parent.parent / "csrc" / "include",
@@ -31,7 +44,6 @@ def build(folder):
     flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
     command = ["g++", *flags, "-Wno-unknown-pragmas", *(f"-I{p}" for p in includes), str(HERE / "module.cpp")]
     subprocess.run([*command, "-o", str(library)], check=True)
-    return library
 
 
 class FakeGpu:

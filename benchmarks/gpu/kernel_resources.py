@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ARCHITECTURES = ("sm_80", "sm_90")
 PROGRAM = """
 #include "fastlanczos/cuda/step.cuh"

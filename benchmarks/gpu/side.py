@@ -1,4 +1,4 @@
-"""The GPU that gpu_parts.py measures on: a real one through torch, or the emulated one of a dry run."""
+"""The GPU that parts.py measures on: a real one through torch, or the emulated one of a dry run."""
 
 import statistics
 import sys
@@ -58,15 +58,14 @@ class EmulatedSide:
     """The emulated GPU: the same parts in miniature, on the wall clock, which means nothing there."""
 
     def __init__(self, folder):
-        """`folder` keeps the compiled engine from one part to the next."""
-        sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "csrc" / "cuda_emulation"))
+        """`folder` keeps the compiled engine from one part to the next, where the tests do not keep one."""
+        sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "csrc" / "cuda_emulation"))
         import fake_gpu
 
         from fastlanczos.arrays import frameworks
         from fastlanczos.engine import cuda
 
-        library = Path(folder) / "_cuda.so"
-        self.gpu = fake_gpu.FakeGpu(library if library.exists() else fake_gpu.build(folder))
+        self.gpu = fake_gpu.FakeGpu(fake_gpu.build(folder))
         self.Array = fake_gpu.Array
         cuda._cuda = self.gpu.module
         frameworks.FRAMEWORKS["fake_gpu"] = fake_gpu.Framework

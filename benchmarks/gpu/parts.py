@@ -1,4 +1,4 @@
-"""The measurements of gpu_check.py, each by its name: `python gpu_parts.py PART FILE [--dry-run]` writes its JSON.
+"""The measurements of gpu_check.py, each by its name: `python parts.py PART FILE [--dry-run]` writes its JSON.
 
 Every part compares with its peers in the same process. Times are medians of the GPU's own clock.
 """
@@ -6,10 +6,13 @@ Every part compares with its peers in the same process. Times are medians of the
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 
 import numpy as np
-from gpu_side import EmulatedSide, TorchSide
+from side import EmulatedSide, TorchSide
+
+sys.path.append(str(Path(__file__).parent.parent))
 from peers import cgs2, cgs2_torch
 from spectra import spectra
 
