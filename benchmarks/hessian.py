@@ -89,9 +89,16 @@ def problems(quick):
     images, classes = torch.randn(8 if quick else 256, 3, 32, 32), torch.randint(10, (8 if quick else 256,))
     words, following = torch.randint(64, (2, 8 if quick else 128, 32))
     few = 4 if quick else 60
+    parts = list(zip(x.split(250), y.split(250), strict=True))
     return {
-        "MLP, one batch": (multilayer_perceptron(), [(x, y)], few, 5, 3),
-        "MLP, batches of 250": (multilayer_perceptron(), list(zip(x.split(250), y.split(250), strict=True)), few, 5, 3),
+        "MLP, one batch": (multilayer_perceptron(), [(x, y)], few, 5, 1 if quick else 3),
+        "MLP, batches of 250": (
+            multilayer_perceptron(),
+            list(zip(x.split(250), y.split(250), strict=True)),
+            few,
+            5,
+            1 if quick else 3,
+        ),
         "ResNet-20": (residual_network(), [(images, classes)], 4 if quick else 20, 1, 1 if quick else 3),
         "transformer": (Transformer(), [(words, following)], 4 if quick else 20, 2, 1 if quick else 2),
     }
@@ -186,7 +193,7 @@ def main(arguments=None):
     warnings.filterwarnings("ignore", module="curvlinops|torch")
     rows, costs, results = [], [], []
     for name, (model, data, steps, probes, repeats) in problems(options.quick).items():
-        cost, H = products(model, data, 21 if name.startswith("MLP") else 3)
+        cost, H = products(model, data, 1 if options.quick else 21 if name.startswith("MLP") else 3)
         times, top = densities(model, data, steps, probes, repeats)
         base = times["fastlanczos"]
         ratios = {tool: t / base for tool, t in times.items() if tool != "fastlanczos"}

@@ -48,7 +48,7 @@ def main(arguments=None):
 
     rows = []
     first = demo.Comparison(**record["64-20-10"]), bounds["64-20-10"]
-    for seed in (5, 6) if options.quick else range(12):
+    for seed in (5,) if options.quick else range(12):
         c, bound = first if seed == 5 else validate(8, seed)
         # The Ritz value's own bound |beta_m s_m|: what one can know without the exact answer.
         rows.append([seed, c.top_error, c.bottom_error, float(bound[:3].max() / c.norm), c.cdf_gap, c.l1_distance])

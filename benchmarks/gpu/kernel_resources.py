@@ -24,13 +24,13 @@ cudaError_t quadrature(double* x, int* failed) {
 STORAGE = {"0": "none", "1": "float32", "2": "float64"}
 
 
-def resources(nvcc="nvcc"):
+def resources(nvcc="nvcc", architectures=ARCHITECTURES):
     """Return rows (kernel, architecture, registers, stack bytes, bytes of spill stores, bytes of spill loads)."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernels.cu"
         source.write_text(PROGRAM)
-        for architecture in ARCHITECTURES:
+        for architecture in architectures:
             command = [nvcc, "-O3", "-std=c++17", f"-arch={architecture}", "-Xptxas", "-v", "-cubin"]
             include = ["-I", str(ROOT / "csrc" / "include"), "-o", str(Path(folder) / "kernels.cubin")]
             done = subprocess.run([*command, *include, str(source)], capture_output=True, text=True, check=True)

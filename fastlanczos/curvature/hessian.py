@@ -105,10 +105,10 @@ class HessianOperator(CurvatureOperator):
         return HessianGraph(evaluation)
 
     def _forward_graph(self, piece: Any, evaluation: Evaluation) -> Graph:
-        snapshot = self._snapshot
+        snapshot = self._products.snapshot
         assert snapshot is not None
 
         def total(*leaves: torch.Tensor) -> torch.Tensor:
-            return self._function.evaluate(snapshot, piece, closed=False, leaves=leaves).loss.total
+            return self._products.function.evaluate(snapshot, piece, closed=False, leaves=leaves).loss.total
 
         return ForwardHessianGraph(total, evaluation.leaves)

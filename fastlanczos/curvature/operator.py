@@ -1,33 +1,25 @@
-"""What all curvature operators share: products, gradients and losses as sums over the pieces of the data."""
+"""What all curvature operators share: arguments, products, gradient, loss, blocks."""
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.curvature.compiled import CompiledGraph, Compiler
-from fastlanczos.curvature.graphs import Graph, on_disk
-from fastlanczos.curvature.schedule import GraphSize, Schedule, memory_budget, pays_together
-from fastlanczos.curvature.schedule_choice import Look, plan
-from fastlanczos.errors import AsymmetryWarning
-from fastlanczos.model.batches import tensors_in
-from fastlanczos.model.function import Evaluation, Forward, ModelFunction, Snapshot
+from fastlanczos.curvature.graphs import Graph
+from fastlanczos.curvature.products import Products, needs_parameters
+from fastlanczos.curvature.schedule import Schedule
+from fastlanczos.model.function import Evaluation, Forward, ModelFunction
 from fastlanczos.model.interception import BatchNormStatistics
 from fastlanczos.model.losses import BatchLoss, Loss
 from fastlanczos.model.parameters import ParameterSelection, ParameterSpace
 from fastlanczos.model.pieces import Pieces
 
 __all__ = ["CurvatureOperator"]
-
-_TRIAL = 4  # vectors of a block that are tried together
 
 
 class CurvatureOperator(ABC):
@@ -89,18 +81,19 @@ class CurvatureOperator(ABC):
         self._space = ParameterSpace(model, params)
         self._decay = _decay(model, self._space, weight_decay)
         statistics = BatchNormStatistics(batch_statistics)
-        self._function = ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed)
-        self._pieces = Pieces(data, self.device, dtype, self._space.devices, progress)
-        self._max_memory = None if max_memory is None else as_dimension(max_memory, "max_memory")
-        self._schedule = schedule
-        self._given = schedule is not None
-        self._reproducible = False
-        self._compiler = Compiler() if compile else None
-        self._size: GraphSize | None = None  # measured, where the schedule is chosen here
-        self.check = check
-        self._snapshot: Snapshot | None = None
-        self._graphs: list[Graph] | None = None
-        self._seen: Any = None
+        self._products = Products(
+            model,
+            self._space,
+            ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed),
+            Pieces(data, self.device, dtype, self._space.devices, progress),
+            self._graph,
+            self._forward_graph,
+            dtype=dtype,
+            max_memory=None if max_memory is None else as_dimension(max_memory, "max_memory"),
+            schedule=schedule,
+            compile=compile,
+            check=check,
+        )
         if seed is None:
             _refuse_dropout(model)
 
@@ -127,7 +120,7 @@ class CurvatureOperator(ABC):
     @property
     def schedule(self) -> Schedule | None:
         """How products are computed; None before the first one."""
-        return self._schedule
+        return self._products.schedule
 
     def __matmul__(self, v: Any) -> Any:
         """Return A v for a flat vector (n,) or a block of columns (n, k): tensors give tensors, arrays give arrays.
@@ -149,7 +142,7 @@ class CurvatureOperator(ABC):
         vectors = vectors.detach()
         moved_here = vectors.to(self.device)
         rows = moved_here[None] if vectors.ndim == 1 else moved_here.T.contiguous()
-        products = self._products(rows).to(device=vectors.device, dtype=vectors.dtype)
+        products = self._times(rows).to(device=vectors.device, dtype=vectors.dtype)
         product = products[0] if vectors.ndim == 1 else products.T
         return product if isinstance(v, torch.Tensor) else product.numpy()
 
@@ -166,14 +159,14 @@ class CurvatureOperator(ABC):
         total = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)
 
         def visit(piece: Any) -> BatchLoss:
-            evaluation = self._evaluate(piece)
-            _needs_parameters(evaluation)
+            evaluation = self._products.evaluate(piece)
+            needs_parameters(evaluation)
             gradients = torch.autograd.grad(evaluation.loss.total, evaluation.leaves, materialize_grads=True)
-            total.add_(self._flat(list(gradients), ()))
+            total.add_(self._products.flat(list(gradients), ()))
             return evaluation.loss
 
-        with self._computing():
-            _, denominator = self._pass(visit)
+        with self._products.computing():
+            _, denominator = self._products.visit(visit)
             flat = torch.cat([p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()])
         return total / denominator + self._decay * flat
 
@@ -184,12 +177,12 @@ class CurvatureOperator(ABC):
         def visit(piece: Any) -> BatchLoss:
             nonlocal total
             with torch.no_grad():
-                loss = self._evaluate(piece).loss
+                loss = self._products.evaluate(piece).loss
             total += float(loss.total)
             return loss
 
-        with self._computing():
-            _, denominator = self._pass(visit)
+        with self._products.computing():
+            _, denominator = self._products.visit(visit)
             squares = torch.cat(
                 [p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()]
             ).square()
@@ -198,10 +191,11 @@ class CurvatureOperator(ABC):
     @property
     def num_samples(self) -> int:
         """Samples of the data; counted by a pass over them where none has been made yet."""
-        if self._pieces.totals is None:
+        pieces = self._products.pieces
+        if pieces.totals is None:
             self.loss()
-        assert self._pieces.totals is not None
-        return self._pieces.totals[0]
+        assert pieces.totals is not None
+        return pieces.totals[0]
 
     def unflatten(self, v: Any) -> dict[str, torch.Tensor]:
         """Return {name: tensor of the parameter's shape} for a flat vector, such as an eigenvector."""
@@ -227,13 +221,11 @@ class CurvatureOperator(ABC):
 
     def reproducible(self) -> None:
         """Decide nothing by the clock from now on: products have the same bits in every run on the same machine."""
-        if not self._reproducible and not self._given:
-            self._schedule = self._graphs = None
-        self._reproducible = True
+        self._products.reproducible()
 
     def release(self) -> None:
         """Let go of the graphs and copies that are kept for further products; the next one builds them again."""
-        self._graphs = self._snapshot = None
+        self._products.release()
 
     @abstractmethod
     def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
@@ -246,218 +238,21 @@ class CurvatureOperator(ABC):
             "of the model has none, or the schedule says forward"
         )
 
-    def _products(self, rows: torch.Tensor) -> torch.Tensor:
+    def _times(self, rows: torch.Tensor) -> torch.Tensor:
         """Return A v for each row v of (k, n), in float64."""
-        total: torch.Tensor | None = None
-
-        def add(graph: Graph) -> None:
-            nonlocal total
-            products = self._through(graph, rows)
-            total = products.double() if total is None else total.add_(products)
-
-        def visit(piece: Any) -> BatchLoss:
-            evaluation = self._evaluate(piece)
-            add(self._built(piece, evaluation))
-            return evaluation.loss
-
-        with self._computing():
-            schedule = self._schedule or self._planned()
-            if self._compiler is not None and schedule.graphs != "kept":
-                raise ValueError(
-                    f"compile=True needs graphs that are kept, and the schedule is: {schedule}. Raise max_memory, or "
-                    "leave compile out"
-                )
-            if self._graphs is None and schedule.graphs in ("kept", "on disk"):
-                self._keep(schedule)
-            if self._graphs is None:
-                self._pass(visit)
-            else:
-                for graph in self._pieces.shown(self._graphs):
-                    add(graph)
-        assert total is not None
-        assert self._pieces.totals is not None
-        total /= self._pieces.totals[1]
+        products = self._products.times(rows)
         if isinstance(self._decay, torch.Tensor) or self._decay != 0:
-            total += self._decay * rows.double()
-        return total
-
-    def _through(self, graph: Graph, rows: torch.Tensor) -> torch.Tensor:
-        """Return (curvature of a piece's summed loss) v for each row v."""
-        assert self._schedule is not None
-        if len(rows) == 1:
-            return self._flat(graph.product(self._parts(rows[0]), several=False), ())[None]
-        parts = [
-            p.contiguous() for p in self._parts(rows)
-        ]  # or several vectors' matrix product is not one of larger matrices
-        if self._schedule.together is None:
-            few = min(len(rows), _TRIAL if rows.numel() < 10**6 else 2)
-            pays = pays_together(
-                lambda: graph.product([p[0] for p in parts], several=False),
-                lambda: graph.product([p[:few] for p in parts], several=True),
-                few,
-            )
-            self._schedule = replace(self._schedule, together=max(len(rows), 10) if pays else 1)
-        together = self._schedule.together or 1
-        products = []
-        for a in range(0, len(rows), together):
-            if together == 1:
-                products.append(self._flat(graph.product([p[a] for p in parts], several=False), ())[None])
-            else:
-                some = [p[a : a + together] for p in parts]
-                products.append(self._flat(graph.product(some, several=True), some[0].shape[:1]))
-        return products[0] if len(products) == 1 else torch.cat(products)
-
-    def _parts(self, flat: torch.Tensor) -> list[torch.Tensor]:
-        assert self._snapshot is not None
-        leaves = self._snapshot.leaves
-        if self._mixed:
-            return [p.to(leaf.device, leaf.dtype) for p, leaf in zip(self._space.split(flat), leaves, strict=True)]
-        return self._space.split(flat.to(leaves[0].dtype))
-
-    def _flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
-        flat = [p.detach().reshape(*leading, -1) for p in parts]
-        if self._mixed:
-            flat = [f.to(self.device, torch.float64) for f in flat]
-        return torch.cat(flat, dim=-1)  # which is added up in float64
-
-    def _computing(self) -> ExitStack:
-        """Gradients on, generators and everything else as they were afterwards, the snapshot that of the model now."""
-        stack = ExitStack()
-        seen = self._pieces.identity()
-        if self._snapshot is None or seen != self._seen or not self._snapshot.holds(self._model):
-            self._graphs = None
-            if not self._given and self._snapshot is not None and not self._snapshot.same_modes(self._model):
-                self._schedule = None  # samples that did not depend on one another may do so now
-            self._snapshot = Snapshot(self._model, self._space, self._dtype)
-            self._snapshot.lay_out(self._schedule is not None and self._schedule.channels_last)
-            self._mixed = len({(leaf.device, leaf.dtype) for leaf in self._snapshot.leaves}) > 1
-            self._pieces.begin_anew()
-            self._seen = seen
-            fresh = True
-        else:
-            fresh = False
-        if self._graphs is None:  # kept graphs draw nothing
-            stack.enter_context(self._pieces.rewound())
-        stack.enter_context(torch.enable_grad())
-        if fresh and self._function.statistics.kind == "population":
-            self._find_population()
-        return stack
-
-    def _find_population(self) -> None:
-        snapshot = self._snapshot
-
-        def passes(visit: Callable[[Any], None]) -> None:
-            with self._pieces.rewound():
-                for batch in self._pieces.batches():
-                    visit(batch)
-
-        self._function.statistics.population(
-            passes,
-            lambda batch, i: self._function.reaches_next_batch_norm(snapshot, batch, i),  # type: ignore[arg-type]
-        )
-
-    def _evaluate(self, piece: Any, *, closed: bool = True) -> Evaluation:
-        assert self._snapshot is not None
-        return self._function.evaluate(self._snapshot, piece, closed=closed)
-
-    def _built(self, piece: Any, evaluation: Evaluation) -> Graph:
-        _needs_parameters(evaluation)
-        assert self._schedule is not None
-        if evaluation.interception.coupled and self._schedule.batch_size is not None:
-            raise ValueError(
-                f"the schedule puts batches together or cuts them to {self._schedule.batch_size} samples, but batch "
-                "norm makes the samples of a batch depend on one another: give a schedule with batch_size=None"
-            )
-        if self._schedule.graphs == "forward":
-            return self._forward_graph(piece, evaluation)
-        return self._graph(piece, evaluation)
-
-    def _keep(self, schedule: Schedule) -> None:
-        graphs: list[Graph] = []
-        known = self._known()
-
-        kept = 0.0
-
-        def visit(piece: Any) -> BatchLoss:
-            nonlocal kept
-            with on_disk([*known, *tensors_in(piece)]) if schedule.graphs == "on disk" else nullcontext():
-                evaluation = self._evaluate(piece)
-                graph = self._built(piece, evaluation)
-                graphs.append(graph if self._compiler is None else CompiledGraph(graph, self._compiler))
-            if self._size is not None and schedule.graphs == "kept":
-                kept += self._size.of(evaluation.loss.num_samples)
-                if kept > memory_budget(self._max_memory, self.device):
-                    raise _MoreThanExpected
-            return evaluation.loss
-
-        try:
-            self._pass(visit)
-        except _MoreThanExpected:  # the number of samples was not known beforehand
-            self._schedule = replace(schedule, graphs="rebuilt", graph_bytes=0)
-            return
-        self._graphs = graphs
-
-    def _known(self) -> list[torch.Tensor]:
-        assert self._snapshot is not None
-        return [*self._snapshot.parameters.values(), *self._snapshot.buffers.values()]
-
-    def _pass(self, visit: Callable[[Any], BatchLoss]) -> tuple[int, float]:
-        return self._pieces.visit(visit, None if self._schedule is None else self._schedule.batch_size)
-
-    def _planned(self) -> Schedule:
-        """Choose the schedule by a look at the first batch."""
-        first = self._pieces.first()
-        if self.check:
-            changes = self._pieces.changes()
-            if changes:
-                warnings.warn(
-                    f"{changes}: the matrix belongs to one draw of the data, and products that draw again belong to "
-                    "others. Likely causes: a shuffling loader, augmentation. Give fixed samples (a list of batches, "
-                    "no random transforms), or check=False if one draw is what you want",
-                    AsymmetryWarning,
-                    stacklevel=5,
-                )
-        snapshot = self._snapshot
-        assert snapshot is not None
-
-        def build(piece: Any, evaluation: Evaluation) -> Graph:
-            _needs_parameters(evaluation)
-            return self._graph(piece, evaluation)
-
-        look = Look(
-            first,
-            self._evaluate,
-            build,
-            self._known,
-            lambda: self._function.draws,
-            snapshot.lay_out,
-        )
-        try:
-            self._schedule, self._size = plan(
-                look, self._pieces.num_samples_or_none(), self._max_memory, self.device, by_clock=not self._reproducible
-            )
-        except RuntimeError as error:
-            if "is not implemented" not in str(error):  # derivative for aten::... is not implemented
-                raise
-            self._schedule = Schedule("forward")
-        return self._schedule
+            products += self._decay * rows.double()
+        return products
 
     def __repr__(self) -> str:
-        samples = "" if self._pieces.totals is None else f", {self._pieces.totals[0]} samples"
-        how = "" if self._schedule is None else f", {self._schedule}"
+        totals, schedule = self._products.pieces.totals, self._products.schedule
+        samples = "" if totals is None else f", {totals[0]} samples"
+        how = "" if schedule is None else f", {schedule}"
         return (
             f"{type(self).__name__}({type(self._model).__name__}, n={self.shape[0]} in {len(self._space.names)} "
             f"parameters{samples}, {self.dtype}, {self.device}{how})"
         )
-
-
-class _MoreThanExpected(Exception):
-    """The graphs of the batches so far need more than the memory there is."""
-
-
-def _needs_parameters(evaluation: Evaluation) -> None:
-    if not evaluation.loss.total.requires_grad:
-        raise ValueError("the loss does not depend on the chosen parameters: nothing to differentiate")
 
 
 def _decay(model: torch.nn.Module, space: ParameterSpace, given: float | Mapping[str, float]) -> Any:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,15 +13,15 @@ import scipy.ndimage
 import scipy.special
 import scipy.stats
 
+from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.density.file import read, write
+from fastlanczos.density.picture import draw
 from fastlanczos.gauss.truncation import series_remainder, shorter_rules
 from fastlanczos.probes.intervals import short_tail, standard_error, widths
-from fastlanczos.system.files import write_whole
 
 __all__ = ["Distances", "SpectralDensity", "padded"]
 
-_FORMAT = "fastlanczos.SpectralDensity"
-_VERSION = 1
 _BLOCK = 2_000_000  # kernel values held at a time while a density is evaluated
 _MOST_POINTS = 20_000  # of the grid on which the quadrature's error is looked for
 
@@ -66,7 +63,8 @@ class SpectralDensity:
     Raises
     ------
     ValueError
-        Where nodes and weights have different shapes, entries that are not finite, or negative weights.
+        Where nodes and weights have different shapes, entries that are not finite, or negative weights; where `dim` is
+        below 1.
 
     References
     ----------
@@ -101,6 +99,7 @@ class SpectralDensity:
             raise ValueError(f"nodes have shape {self.nodes.shape}, but weights {self.weights.shape}")
         if (self.weights < 0).any():
             raise ValueError("weights must not be negative")
+        object.__setattr__(self, "dim", as_dimension(self.dim, "dim"))
 
     @classmethod
     def from_eigenvalues(cls, eigenvalues: Any) -> SpectralDensity:
@@ -152,11 +151,11 @@ class SpectralDensity:
 
         `sigma` is in the eigenvalues' unit; None takes the paper's bandwidth, see the property `sigma`.
         """
-        return np.asarray(self._over_probes(t, _gaussian, self._bandwidth(sigma)).mean(axis=0))
+        return np.asarray(self._over_probes(t, _gaussian, self.bandwidth(sigma)).mean(axis=0))
 
     def cdf(self, t: Any, sigma: float | None = None) -> Float64:
         """Return the cumulative distribution at `t` (any shape), blurred alike; a step function at sigma=0."""
-        width = 0.0 if sigma == 0 else self._bandwidth(sigma)
+        width = 0.0 if sigma == 0 else self.bandwidth(sigma)
         return np.asarray(self._over_probes(t, _cumulative, width).mean(axis=0))
 
     def band(
@@ -170,7 +169,7 @@ class SpectralDensity:
         """
         if self.num_probes < 2:
             raise ValueError("a band needs at least two probes: one probe has no spread")
-        samples = self._over_probes(t, _cumulative if cumulative else _gaussian, self._bandwidth(sigma))
+        samples = self._over_probes(t, _cumulative if cumulative else _gaussian, self.bandwidth(sigma))
         center = samples.mean(axis=0)
         below, above = widths(level, standard_error(samples), short_tail(samples), self.num_probes)
         error = self.quadrature_error(t, sigma, cumulative=cumulative)
@@ -187,7 +186,7 @@ class SpectralDensity:
         shorter = self._shorter
         if not shorter:
             return np.zeros(points.shape)
-        width = self._bandwidth(sigma)
+        width = self.bandwidth(sigma)
         low, high = self.extremes
         # On a grid, since the change at a single point may be zero by chance.
         step = max(width / 2, (high - low) / _MOST_POINTS)
@@ -224,7 +223,7 @@ class SpectralDensity:
         4 M rho^(1 - 2m) / (rho - 1), here with the best rho. It falls geometrically in m once m is some multiple of
         range / sigma; before that it is the trivial bound, the Gaussian's height.
         """
-        width = self._bandwidth(sigma)
+        width = self.bandwidth(sigma)
         low, high = self.extremes
         m = int((self.weights > 0).sum(axis=1).min())
         height = 1.0 / (width * np.sqrt(2.0 * np.pi))
@@ -264,7 +263,7 @@ class SpectralDensity:
         """Return `num` equidistant points that cover the blurred density: the nodes' range and 5 sigma beyond."""
         if isinstance(num, bool) or not isinstance(num, (int, np.integer)) or num < 2:
             raise ValueError(f"num must be an integer of at least 2, got {num!r}")
-        width = self._bandwidth(sigma)
+        width = self.bandwidth(sigma)
         low, high = self.extremes
         return np.linspace(low - 5 * width, high + 5 * width, int(num))
 
@@ -287,50 +286,11 @@ class SpectralDensity:
         ImportError
             Where matplotlib is missing; names the extra.
         """
-        if ax is None:
-            try:
-                import matplotlib.pyplot as plt
-            except ImportError:
-                raise ImportError("plot needs matplotlib: pip install 'fastlanczos[plot]'") from None
-            _, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
-        width = self._bandwidth(sigma)
-        # Points enough to resolve each peak, so that no outlier falls between two of them.
-        low, high = self.extremes
-        num = int(np.clip(4 * (high - low + 10 * width) / width, 10_000, 200_000))
-        t = self.grid(num, width)
-        # A hundredth of one eigenvalue's peak: below it there is nothing to see, and a Gaussian's tail of 1e-300 would
-        # set the axis.
-        floor = 1e-2 / (self.dim * width * np.sqrt(2 * np.pi))
-        (drawn,) = ax.plot(t, np.maximum(self(t, width), floor / 10), **line)
-        if level is not None and self.num_probes > 1:
-            lower, upper = self.band(t, level, width)
-            ax.fill_between(
-                t,
-                np.maximum(lower, floor / 10),
-                np.maximum(upper, floor / 10),
-                color=drawn.get_color(),
-                alpha=0.25,
-                linewidth=0,
-            )
-        ax.set_yscale("log")
-        ax.set_ylim(bottom=floor)
-        ax.set_xlabel("eigenvalue")
-        ax.set_ylabel("density")
-        return ax
+        return draw(self, ax, sigma, level, **line)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to `path` as an npz file of a versioned format; the file is whole or not there."""
-        with write_whole(path) as file:
-            np.savez(
-                file,
-                format=np.array(_FORMAT),
-                version=np.array(_VERSION),
-                nodes=self.nodes,
-                weights=self.weights,
-                dim=np.array(self.dim),
-                info_keys=np.array([str(key) for key in self.info], dtype=np.str_),
-                info_values=np.array([repr(value) for value in self.info.values()], dtype=np.str_),
-            )
+        write(path, self.nodes, self.weights, self.dim, self.info)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SpectralDensity:
@@ -339,31 +299,10 @@ class SpectralDensity:
         Raises ValueError, naming the file, where it is damaged, foreign, or of a newer format; OSError where it cannot
         be read.
         """
-        try:
-            with open(path, "rb") as stream:
-                if not zipfile.is_zipfile(stream):
-                    raise ValueError("it is no npz file, or a torn one")
-                stream.seek(0)
-                return cls._from_npz(np.load(stream, allow_pickle=False))
-        except (ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{os.fspath(path)} is not a SpectralDensity that can be read: {error}") from error
+        return read(path, cls)
 
-    @classmethod
-    def _from_npz(cls, file: Any) -> SpectralDensity:
-        if str(file["format"]) != _FORMAT:
-            raise ValueError("it holds something else")
-        if int(file["version"]) > _VERSION:
-            raise ValueError(
-                f"its format is version {int(file['version'])}, this fastlanczos reads up to {_VERSION}: "
-                "upgrade fastlanczos"
-            )
-        info = {
-            str(key): ast.literal_eval(str(value))
-            for key, value in zip(file["info_keys"], file["info_values"], strict=True)
-        }
-        return cls(file["nodes"], file["weights"], int(file["dim"]), info)
-
-    def _bandwidth(self, sigma: float | None) -> float:
+    def bandwidth(self, sigma: float | None) -> float:
+        """Return `sigma`, or the default one for None; raise ValueError where it is not positive."""
         if sigma is None:
             return self.sigma
         if not (np.isfinite(sigma) and sigma > 0):

@@ -26,12 +26,13 @@ def solve_dense(pencil: Pencil, wanted: Wanted, tol: float) -> tuple[Float64, An
     A = (A + A.conj().T) / 2.0
     try:
         # Divide and conquer: the default's vectors are orthonormal to 1e-13 only, or not even that.
-        if M is None:
-            values, vectors = scipy.linalg.eigh(A, driver="evd")
-        elif pencil.mode == "buckling":  # A is the definite one
-            reciprocals, vectors = scipy.linalg.eigh((M + M.conj().T) / 2.0, A, driver="gvd")
+        if pencil.mode == "buckling":  # A is the definite one
+            indefinite = np.eye(pencil.dim) if M is None else (M + M.conj().T) / 2.0
+            reciprocals, vectors = scipy.linalg.eigh(indefinite, A, driver="gvd")
             with np.errstate(divide="ignore"):
                 values = 1.0 / reciprocals
+        elif M is None:
+            values, vectors = scipy.linalg.eigh(A, driver="evd")
         else:
             values, vectors = scipy.linalg.eigh(A, (M + M.conj().T) / 2.0, driver="gvd")
     except np.linalg.LinAlgError:  # it is not positive definite

@@ -230,8 +230,6 @@ def _check(k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv:
         raise ValueError(f"sigma must be a finite real number, got {sigma!r}")
     if Minv is not None:
         raise ValueError("Minv is not used with sigma: give OPinv, which is (A - sigma M)^-1")
-    if mode == "buckling" and M is None:
-        raise ValueError('mode="buckling" is for A x = lambda M x: give M')
     if mode != "normal" and sigma == 0:
         raise ValueError(f'mode="{mode}" needs a sigma other than 0, for which the operator is constant')
 

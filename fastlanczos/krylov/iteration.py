@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastlanczos import _core
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, precision_of
@@ -16,12 +14,11 @@ from fastlanczos.engine.kinds import Kind, kind_like
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.gauss.quadrature import spectral_norm
 from fastlanczos.krylov.result import LanczosResult
+from fastlanczos.krylov.state import STATE_VERSION, checked_state
 from fastlanczos.operators.operator import start_vector
 from fastlanczos.probes.draw import probe, seed_sequence
 
 __all__ = ["LanczosIteration", "run_natively", "step_together", "vectors_together"]
-
-_STATE_VERSION = 1
 
 
 class LanczosIteration:
@@ -232,7 +229,7 @@ class LanczosIteration:
         if self._run.interrupted:
             raise RuntimeError("the run was interrupted in the middle of a step and cannot go on; see result()")
         return {
-            "version": _STATE_VERSION,
+            "version": STATE_VERSION,
             "dim": self.dim,
             "max_steps": self.max_steps,
             "reorthogonalize": self.reorthogonalize,
@@ -257,42 +254,19 @@ class LanczosIteration:
         Raises
         ------
         ValueError
-            Where the state is of another format or does not fit together.
+            Where the state is of another format, damaged, or does not fit together; names the entry.
         """
-        if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
-            version = state.get("version") if isinstance(state, dict) else type(state).__name__
-            raise ValueError(f"not a LanczosIteration state of version {_STATE_VERSION}: got {version!r}")
-        missing = {
-            "dim",
-            "max_steps",
-            "reorthogonalize",
-            "basis_dtype",
-            "candidate",
-            "recent",
-            "scalars",
-        } - set(state)
-        if missing:
-            raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
+        found = checked_state(state)
         it = cls.__new__(cls)
-        it.dim = as_dimension(state["dim"], "dim")
-        it.max_steps = as_dimension(state["max_steps"], "max_steps")
-        it.reorthogonalize = state["reorthogonalize"]
-        it.basis_dtype = state["basis_dtype"]
-        if like is None and state.get("like", "numpy") != "numpy":
+        it.dim, it.max_steps = found["dim"], found["max_steps"]
+        it.reorthogonalize, it.basis_dtype = found["reorthogonalize"], found["basis_dtype"]
+        if like is None and found["like"] != "numpy":
             import torch
 
-            like = torch.empty(0, dtype=getattr(torch, state["like"]))
+            like = torch.empty(0, dtype=getattr(torch, found["like"]))
         it._reserve(kind_like(like, "like"))
-        it._precision = state.get("precision", it._precision)
-        k = int(state["scalars"]["steps"])
-        kept = {"float64": 0, "float32": 2, None: 1}[it.basis_dtype if it.reorthogonalize == "full" else None]
-        wanted: dict[str, tuple[int, ...]] = {"candidate": (it.dim,), "recent": (kept * it.dim,)}
-        if it.reorthogonalize == "full":
-            wanted["basis"] = (k, it.dim)
-        for name, shape in wanted.items():
-            if np.shape(state[name]) != shape:
-                raise ValueError(f"the state's {name} has shape {np.shape(state[name])}, want {shape}")
-        it._run.take_up(state)
+        it._precision = found["precision"]
+        it._run.take_up(found)
         return it
 
     def _not_finite(self, z: Any) -> NonFiniteError:

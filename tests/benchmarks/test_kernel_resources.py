@@ -4,19 +4,22 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cases.soak import SOAK
 from gpu import kernel_resources
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "cuda.md"
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 def test_no_kernel_spills_and_the_documented_table_is_the_compilers():
-    rows = kernel_resources.resources()
-    assert len(rows) == 8
+    rows = kernel_resources.resources() if SOAK else kernel_resources.resources(architectures=["sm_90"])
+    assert len(rows) == (8 if SOAK else 4)
     for kernel, architecture, registers, _, stores, loads in rows:
         assert (stores, loads) == (0, 0), f"{kernel} spills on {architecture}"
         assert registers <= 255
-    assert kernel_resources.markdown(rows) in DOCUMENT.read_text()
+    documented = DOCUMENT.read_text().splitlines()
+    assert set(kernel_resources.markdown(rows).splitlines()) <= set(documented)
 
 
 def test_spills_of_a_called_function_count():

@@ -86,7 +86,7 @@ def test_small_batches_are_put_together_and_large_ones_cut():
     exact = cases.dense_hessian_of_all(mlp(), F.cross_entropy, data)
     assert_same(dense(H), exact)
     assert H.schedule.batch_size == 41
-    assert len(H._graphs) == 1
+    assert len(H._products.graphs) == 1
     for size in (1, 3, 7, 100):
         other = flt.HessianOperator(mlp(), F.cross_entropy, batches(), schedule=Schedule("rebuilt", size))
         assert_same(dense(other), cases.dense_hessian_of_all(mlp(), F.cross_entropy, batches()))
@@ -413,7 +413,7 @@ def test_release_lets_go_of_the_graphs():
     v = torch.ones(53, dtype=torch.float64)
     first = H @ v
     H.release()
-    assert H._graphs is None
+    assert H._products.graphs is None
     assert torch.equal(H @ v, first)
 
 

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from cases.networks import batches, convolutional, dense_hessian, images, mlp, seeded  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
-from fastlanczos.curvature import operator as curvature  # noqa: E402
+from fastlanczos.curvature import products as curvature  # noqa: E402
 from fastlanczos.curvature import schedule_choice as planning  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional

@@ -541,7 +541,6 @@ GOOD = np.diag(np.arange(1.0, 301.0))
         ({"which": "LR"}, ValueError, "which must be one of"),
         ({"mode": "inverse", "sigma": 1.0}, ValueError, "mode must be one of normal, buckling, cayley"),
         ({"mode": "cayley"}, ValueError, "give sigma"),
-        ({"mode": "buckling", "sigma": 1.5}, ValueError, "give M"),
         ({"mode": "cayley", "sigma": 0}, ValueError, "needs a sigma other than 0"),
         ({"sigma": 1j}, ValueError, "sigma must be a finite real number"),
         ({"sigma": np.nan}, ValueError, "sigma must be a finite real number"),

@@ -87,7 +87,7 @@ def test_a_laplacian_takes_fewer_products_than_an_unfiltered_run_of_as_much_memo
 
 
 def test_a_cluster_for_which_there_is_no_room_is_told_apart():
-    d = np.r_[1.0 + 1e-7 * np.linspace(0, 1, 60), np.linspace(-1, 0.9, 400)]
+    d = np.r_[1.0 + 1e-7 * np.linspace(0, 1, 40), np.linspace(-1, 0.9, 200)]
     w, _, _ = solve(lambda v: d * v, "LA", 5, ncv=26, dim=d.size)
     np.testing.assert_allclose(w, meant(d, "LA", 5), rtol=0, atol=1e-13)
 

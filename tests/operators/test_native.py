@@ -347,6 +347,7 @@ def test_a_signal_handler_that_raises_nothing_changes_nothing():
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals of Unix")
 def test_a_run_interrupted_in_the_middle_of_a_step_keeps_its_steps_and_cannot_be_saved():
+    fl.set_num_threads(2)  # a step of one thread is waited for
     n = 1_000_000
     operator = as_operator(scipy.sparse.diags_array(np.linspace(0, 1, n)).tocsr())
 

@@ -1,0 +1,288 @@
+"""Products with a model's curvature as sums over the pieces of its data, through graphs that are kept or built anew."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from fastlanczos.curvature.compiled import CompiledGraph, Compiler
+from fastlanczos.curvature.graphs import Graph, on_disk
+from fastlanczos.curvature.schedule import GraphSize, Schedule, memory_budget, pays_together
+from fastlanczos.curvature.schedule_choice import Look, plan
+from fastlanczos.errors import AsymmetryWarning
+from fastlanczos.model.batches import tensors_in
+from fastlanczos.model.function import Evaluation, ModelFunction, Snapshot
+from fastlanczos.model.losses import BatchLoss
+from fastlanczos.model.parameters import ParameterSpace
+from fastlanczos.model.pieces import Pieces
+
+__all__ = ["Products", "needs_parameters"]
+
+_TRIAL = 4  # vectors of a block that are tried together
+
+GraphOf = Callable[[Any, Evaluation], Graph]
+
+
+class Products:
+    """The products of one operator, and what is kept between them: a copy of the model, graphs, the schedule.
+
+    `graph_of(piece, evaluation)` differentiates what was evaluated into the graph of a piece's curvature;
+    `forward_graph_of` does so without second derivatives in reverse. Between products the graphs stay valid as long as
+    the model equals its copy.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        space: ParameterSpace,
+        function: ModelFunction,
+        pieces: Pieces,
+        graph_of: GraphOf,
+        forward_graph_of: GraphOf,
+        *,
+        dtype: torch.dtype | None,
+        max_memory: int | None,
+        schedule: Schedule | None,
+        compile: bool,
+        check: bool,
+    ) -> None:
+        self.function = function
+        self.pieces = pieces
+        self.schedule = schedule
+        self.snapshot: Snapshot | None = None
+        self.graphs: list[Graph] | None = None
+        self._model, self._space, self._dtype = model, space, dtype
+        self._graph_of, self._forward_graph_of = graph_of, forward_graph_of
+        self._max_memory = max_memory
+        self._given = schedule is not None
+        self._reproducible = False
+        self._compiler = Compiler() if compile else None
+        self._size: GraphSize | None = None  # measured, where the schedule is chosen here
+        self._check = check
+        self._seen: Any = None
+        self._mixed = False  # parameters on several devices, or of several dtypes
+
+    def reproducible(self) -> None:
+        """Decide nothing by the clock from now on."""
+        if not self._reproducible and not self._given:
+            self.schedule = self.graphs = None
+        self._reproducible = True
+
+    def release(self) -> None:
+        """Let go of graphs and copies."""
+        self.graphs = self.snapshot = None
+
+    def times(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return A v for each row v of (k, n), in float64."""
+        total: torch.Tensor | None = None
+
+        def add(graph: Graph) -> None:
+            nonlocal total
+            products = self._through(graph, rows)
+            total = products.double() if total is None else total.add_(products)
+
+        def visit(piece: Any) -> BatchLoss:
+            evaluation = self.evaluate(piece)
+            add(self._built(piece, evaluation))
+            return evaluation.loss
+
+        with self.computing():
+            schedule = self.schedule or self._planned()
+            if self._compiler is not None and schedule.graphs != "kept":
+                raise ValueError(
+                    f"compile=True needs graphs that are kept, and the schedule is: {schedule}. Raise max_memory, or "
+                    "leave compile out"
+                )
+            if self.graphs is None and schedule.graphs in ("kept", "on disk"):
+                self._keep(schedule)
+            if self.graphs is None:
+                self.visit(visit)
+            else:
+                for graph in self.pieces.shown(self.graphs):
+                    add(graph)
+        assert total is not None
+        assert self.pieces.totals is not None
+        return total.div_(self.pieces.totals[1])
+
+    def _through(self, graph: Graph, rows: torch.Tensor) -> torch.Tensor:
+        """Return (curvature of a piece's summed loss) v for each row v."""
+        assert self.schedule is not None
+        if len(rows) == 1:
+            return self.flat(graph.product(self._parts(rows[0]), several=False), ())[None]
+        parts = [
+            p.contiguous() for p in self._parts(rows)
+        ]  # or several vectors' matrix product is not one of larger matrices
+        if self.schedule.together is None:
+            few = min(len(rows), _TRIAL if rows.numel() < 10**6 else 2)
+            pays = pays_together(
+                lambda: graph.product([p[0] for p in parts], several=False),
+                lambda: graph.product([p[:few] for p in parts], several=True),
+                few,
+            )
+            self.schedule = replace(self.schedule, together=max(len(rows), 10) if pays else 1)
+        together = self.schedule.together or 1
+        products = []
+        for a in range(0, len(rows), together):
+            if together == 1:
+                products.append(self.flat(graph.product([p[a] for p in parts], several=False), ())[None])
+            else:
+                some = [p[a : a + together] for p in parts]
+                products.append(self.flat(graph.product(some, several=True), some[0].shape[:1]))
+        return products[0] if len(products) == 1 else torch.cat(products)
+
+    def _parts(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        assert self.snapshot is not None
+        leaves = self.snapshot.leaves
+        if self._mixed:
+            return [p.to(leaf.device, leaf.dtype) for p, leaf in zip(self._space.split(flat), leaves, strict=True)]
+        return self._space.split(flat.to(leaves[0].dtype))
+
+    def flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
+        """Return tensors of the parameters' shapes, behind `leading` dimensions, as flat vectors."""
+        flat = [p.detach().reshape(*leading, -1) for p in parts]
+        if self._mixed:
+            flat = [f.to(self._space.device, torch.float64) for f in flat]
+        return torch.cat(flat, dim=-1)  # which is added up in float64
+
+    def computing(self) -> ExitStack:
+        """Gradients on, generators and everything else as they were afterwards, the snapshot that of the model now."""
+        stack = ExitStack()
+        seen = self.pieces.identity()
+        if self.snapshot is None or seen != self._seen or not self.snapshot.holds(self._model):
+            self.graphs = None
+            if not self._given and self.snapshot is not None and not self.snapshot.same_modes(self._model):
+                self.schedule = None  # samples that did not depend on one another may do so now
+            self.snapshot = Snapshot(self._model, self._space, self._dtype)
+            self.snapshot.lay_out(self.schedule is not None and self.schedule.channels_last)
+            self._mixed = len({(leaf.device, leaf.dtype) for leaf in self.snapshot.leaves}) > 1
+            self.pieces.begin_anew()
+            self._seen = seen
+            fresh = True
+        else:
+            fresh = False
+        if self.graphs is None:  # kept graphs draw nothing
+            stack.enter_context(self.pieces.rewound())
+        stack.enter_context(torch.enable_grad())
+        if fresh and self.function.statistics.kind == "population":
+            self._find_population()
+        return stack
+
+    def _find_population(self) -> None:
+        snapshot = self.snapshot
+
+        def passes(visit: Callable[[Any], None]) -> None:
+            with self.pieces.rewound():
+                for batch in self.pieces.batches():
+                    visit(batch)
+
+        self.function.statistics.population(
+            passes,
+            lambda batch, i: self.function.reaches_next_batch_norm(snapshot, batch, i),  # type: ignore[arg-type]
+        )
+
+    def evaluate(self, piece: Any, *, closed: bool = True) -> Evaluation:
+        """Return the loss of a piece at the parameters of the copy."""
+        assert self.snapshot is not None
+        return self.function.evaluate(self.snapshot, piece, closed=closed)
+
+    def _built(self, piece: Any, evaluation: Evaluation) -> Graph:
+        needs_parameters(evaluation)
+        assert self.schedule is not None
+        if evaluation.interception.coupled and self.schedule.batch_size is not None:
+            raise ValueError(
+                f"the schedule puts batches together or cuts them to {self.schedule.batch_size} samples, but batch "
+                "norm makes the samples of a batch depend on one another: give a schedule with batch_size=None"
+            )
+        if self.schedule.graphs == "forward":
+            return self._forward_graph_of(piece, evaluation)
+        return self._graph_of(piece, evaluation)
+
+    def _keep(self, schedule: Schedule) -> None:
+        graphs: list[Graph] = []
+        known = self._known()
+
+        kept = 0.0
+
+        def visit(piece: Any) -> BatchLoss:
+            nonlocal kept
+            with on_disk([*known, *tensors_in(piece)]) if schedule.graphs == "on disk" else nullcontext():
+                evaluation = self.evaluate(piece)
+                graph = self._built(piece, evaluation)
+                graphs.append(graph if self._compiler is None else CompiledGraph(graph, self._compiler))
+            if self._size is not None and schedule.graphs == "kept":
+                kept += self._size.of(evaluation.loss.num_samples)
+                if kept > memory_budget(self._max_memory, self._space.device):
+                    raise _MoreThanExpected
+            return evaluation.loss
+
+        try:
+            self.visit(visit)
+        except _MoreThanExpected:  # the number of samples was not known beforehand
+            self.schedule = replace(schedule, graphs="rebuilt", graph_bytes=0)
+            return
+        self.graphs = graphs
+
+    def _known(self) -> list[torch.Tensor]:
+        assert self.snapshot is not None
+        return [*self.snapshot.parameters.values(), *self.snapshot.buffers.values()]
+
+    def visit(self, visit: Callable[[Any], BatchLoss]) -> tuple[int, float]:
+        """Visit each piece; return the number of samples and the divisor of the mean, as `Pieces.visit`."""
+        return self.pieces.visit(visit, None if self.schedule is None else self.schedule.batch_size)
+
+    def _planned(self) -> Schedule:
+        """Choose the schedule by a look at the first batch."""
+        first = self.pieces.first()
+        if self._check:
+            changes = self.pieces.changes()
+            if changes:
+                warnings.warn(
+                    f"{changes}: the matrix belongs to one draw of the data, and products that draw again belong to "
+                    "others. Likely causes: a shuffling loader, augmentation. Give fixed samples (a list of batches, "
+                    "no random transforms), or check=False if one draw is what you want",
+                    AsymmetryWarning,
+                    stacklevel=6,
+                )
+        snapshot = self.snapshot
+        assert snapshot is not None
+
+        def build(piece: Any, evaluation: Evaluation) -> Graph:
+            needs_parameters(evaluation)
+            return self._graph_of(piece, evaluation)
+
+        look = Look(
+            first,
+            self.evaluate,
+            build,
+            self._known,
+            lambda: self.function.draws,
+            snapshot.lay_out,
+        )
+        try:
+            self.schedule, self._size = plan(
+                look,
+                self.pieces.num_samples_or_none(),
+                self._max_memory,
+                self._space.device,
+                by_clock=not self._reproducible,
+            )
+        except RuntimeError as error:
+            if "is not implemented" not in str(error):  # derivative for aten::... is not implemented
+                raise
+            self.schedule = Schedule("forward")
+        return self.schedule
+
+
+class _MoreThanExpected(Exception):
+    """The graphs of the batches so far need more than the memory there is."""
+
+
+def needs_parameters(evaluation: Evaluation) -> None:
+    """Raise ValueError where the loss does not depend on the chosen parameters."""
+    if not evaluation.loss.total.requires_grad:
+        raise ValueError("the loss does not depend on the chosen parameters: nothing to differentiate")
