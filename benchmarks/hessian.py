@@ -94,7 +94,7 @@ def problems(quick):
         "MLP, one batch": (multilayer_perceptron(), [(x, y)], few, 5, 1 if quick else 3),
         "MLP, batches of 250": (
             multilayer_perceptron(),
-            list(zip(x.split(250), y.split(250), strict=True)),
+            parts,
             few,
             5,
             1 if quick else 3,

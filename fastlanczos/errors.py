@@ -38,6 +38,13 @@ class NonFiniteError(ValueError, ArithmeticError):
         self.count = count
         self.partial = partial
 
+    def __reduce__(self) -> tuple[object, ...]:  # keyword arguments: an exception of another process arrives whole
+        return _non_finite_error, (str(self), self.step, self.count, self.partial)
+
+
+def _non_finite_error(message: str, step: int, count: int, partial: object) -> NonFiniteError:
+    return NonFiniteError(message, step=step, count=count, partial=partial)
+
 
 class AsymmetryWarning(UserWarning):
     """The products did not behave like those of one symmetric matrix.

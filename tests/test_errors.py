@@ -1,3 +1,4 @@
+import pickle
 import warnings
 
 import pytest
@@ -19,3 +20,8 @@ def test_not_finite_is_a_value_error_that_says_where():
     error = fl.NonFiniteError("message", step=3, count=2)
     assert isinstance(error, ValueError)
     assert (str(error), error.step, error.count, error.partial) == ("message", 3, 2, None)
+
+
+def test_not_finite_survives_the_way_from_another_process():
+    error = pickle.loads(pickle.dumps(fl.NonFiniteError("message", step=3, count=2)))
+    assert (type(error), str(error), error.step, error.count) == (fl.NonFiniteError, "message", 3, 2)

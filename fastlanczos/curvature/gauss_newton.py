@@ -31,6 +31,12 @@ class GGNOperator(CurvatureOperator):
     TypeError, ValueError
         As for `HessianOperator`.
 
+    Notes
+    -----
+    With its default, `normalize=True`, the matrix equals curvlinops' for losses with reduction="mean"; with
+    `normalize=False` it equals curvlinops' for losses with reduction="sum". hessian-eigenthings averages over batches,
+    which is the same where all batches have one size.
+
     References
     ----------
     Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent", Neural Computation 14

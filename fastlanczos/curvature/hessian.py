@@ -29,7 +29,7 @@ class HessianOperator(CurvatureOperator):
         `loss_fn(output, target)`, returning the batch's mean, its sum, or one value per sample; see `reduction`. None
         for models that compute their own (`output.loss`). What the whole data set's mean averages over is what torch
         would average over in one batch of it: with class weights or an ignored target the weights that count. A sum
-        is divided by the number of samples.
+        is divided by the number of samples, unless `normalize=False`.
     data : iterable of (input, target), of dicts, or one pair of tensors
         Every product goes through all of it, so it must be iterable again and again: a DataLoader, a list. Dicts become
         keyword arguments of the model, with "labels" (or "label", "targets", "target") as the target.
@@ -58,6 +58,10 @@ class HessianOperator(CurvatureOperator):
         go together, and whether images lie with their channels last, is tried by the clock, and changes the last bits.
     compile : bool
         Compile products with torch.compile: some 20% faster after half a minute or more, and needs a C++ compiler.
+    normalize : bool
+        True: the matrix of the mean loss, also for a loss with reduction="sum". False: the matrix of the loss summed
+        over all samples, which is N times as large (for weighted losses, as many times as the weights sum up to).
+        weight_decay is added as it is in both cases.
     check : bool
         Look whether samples change from pass to pass, and warn if they do.
     progress : bool

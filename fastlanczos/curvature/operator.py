@@ -41,6 +41,7 @@ class CurvatureOperator(ABC):
         max_memory: int | None = None,
         schedule: Schedule | None = None,
         compile: bool = False,
+        normalize: bool = True,
         check: bool = True,
         progress: bool = False,
     ) -> None:
@@ -73,6 +74,7 @@ class CurvatureOperator(ABC):
             "seed": seed,
             "max_memory": max_memory,
             "compile": compile,
+            "normalize": normalize,
             "check": check,
             "progress": progress,
         }
@@ -93,6 +95,7 @@ class CurvatureOperator(ABC):
             schedule=schedule,
             compile=compile,
             check=check,
+            normalize=normalize,
         )
         if seed is None:
             _refuse_dropout(model)
@@ -111,6 +114,11 @@ class CurvatureOperator(ABC):
     def device(self) -> torch.device:
         """Where flat vectors are: the first parameter's device."""
         return self._space.device
+
+    @property
+    def normalize(self) -> bool:
+        """Whether the matrix belongs to the mean of the loss over all samples; otherwise to the sum."""
+        return bool(self._options["normalize"])
 
     @property
     def data(self) -> Any:
@@ -155,7 +163,10 @@ class CurvatureOperator(ABC):
         return self @ block
 
     def gradient(self) -> torch.Tensor:
-        """Return the gradient of the mean loss over all samples, flat (n,), float64; one pass over the data."""
+        """Return the gradient of the mean loss (with `normalize=False` of the summed loss), flat (n,), float64.
+
+        One pass over the data.
+        """
         total = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)
 
         def visit(piece: Any) -> BatchLoss:
@@ -168,10 +179,13 @@ class CurvatureOperator(ABC):
         with self._products.computing():
             _, denominator = self._products.visit(visit)
             flat = torch.cat([p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()])
-        return total / denominator + self._decay * flat
+        return total / self._products.divisor(denominator) + self._decay * flat
 
     def loss(self) -> float:
-        """Return the mean loss over all samples, with what weight_decay adds; one pass over the data."""
+        """Return the mean loss over all samples (with `normalize=False` the sum), and what weight_decay adds.
+
+        One pass over the data.
+        """
         total = 0.0
 
         def visit(piece: Any) -> BatchLoss:
@@ -186,7 +200,7 @@ class CurvatureOperator(ABC):
             squares = torch.cat(
                 [p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()]
             ).square()
-        return total / denominator + 0.5 * float((self._decay * squares).sum())
+        return total / self._products.divisor(denominator) + 0.5 * float((self._decay * squares).sum())
 
     @property
     def num_samples(self) -> int:

@@ -50,6 +50,7 @@ class Products:
         schedule: Schedule | None,
         compile: bool,
         check: bool,
+        normalize: bool,
     ) -> None:
         self.function = function
         self.pieces = pieces
@@ -64,6 +65,7 @@ class Products:
         self._compiler = Compiler() if compile else None
         self._size: GraphSize | None = None  # measured, where the schedule is chosen here
         self._check = check
+        self._normalize = normalize
         self._seen: Any = None
         self._mixed = False  # parameters on several devices, or of several dtypes
 
@@ -72,6 +74,10 @@ class Products:
         if not self._reproducible and not self._given:
             self.schedule = self.graphs = None
         self._reproducible = True
+
+    def divisor(self, denominator: float) -> float:
+        """Return what sums over all samples are divided by: the mean's denominator, or 1 where the sum is asked for."""
+        return denominator if self._normalize else 1.0
 
     def release(self) -> None:
         """Let go of graphs and copies."""
@@ -107,7 +113,7 @@ class Products:
                     add(graph)
         assert total is not None
         assert self.pieces.totals is not None
-        return total.div_(self.pieces.totals[1])
+        return total.div_(self.divisor(self.pieces.totals[1]))
 
     def _through(self, graph: Graph, rows: torch.Tensor) -> torch.Tensor:
         """Return (curvature of a piece's summed loss) v for each row v."""

@@ -14,9 +14,11 @@ from fastlanczos.eigenpairs.spectral_transform import asymmetry_of, complex_of, 
 from fastlanczos.engine.array_run import ArrayRun
 from fastlanczos.engine.cuda import to_host
 from fastlanczos.engine.kinds import DeviceKind, NumpyKind
-from fastlanczos.operators.operator import Operator, as_operator, start_vector
+from fastlanczos.operators.operator import Operator, as_operator, start_vector, without_lists
 
 __all__ = ["Pencil"]
+
+_NAMES = ("A", "M", "Minv", "OPinv")
 
 
 class Pencil:
@@ -39,6 +41,7 @@ class Pencil:
         OPinv: Any,
         v0: Any,
     ) -> None:
+        A, M, Minv, OPinv = (without_lists(X, name) for X, name in zip((A, M, Minv, OPinv), _NAMES, strict=True))
         self._single = dtype_name(getattr(A, "dtype", None)) in ("float32", "complex64")
         is_complex = complex_of(A, M, Minv, OPinv, v0)
         self.dtype = "complex128" if is_complex else "float64"
@@ -49,7 +52,7 @@ class Pencil:
             self.operator = as_operator(A, dim, v0=v0)
             self.precision = self.operator.precision
         else:
-            for X, name in ((A, "A"), (M, "M"), (Minv, "Minv"), (OPinv, "OPinv")):
+            for X, name in zip((A, M, Minv, OPinv), _NAMES, strict=True):
                 if on_device(X):
                     raise TypeError(
                         f"{name} is on a GPU: generalized, shifted and complex problems are solved on the CPU"

@@ -18,7 +18,7 @@ from fastlanczos.engine.cuda import cuda, to_host
 from fastlanczos.engine.kinds import Kind, NumpyKind, float64_tensors, kind_like
 from fastlanczos.operators.native import is_native_function, matrix_matvec, native_function
 
-__all__ = ["Operator", "as_operator", "squared", "start_vector"]
+__all__ = ["Operator", "as_operator", "squared", "start_vector", "without_lists"]
 
 _ACCEPTED = (
     "A must be a callable v -> A v (with dim=), a square NumPy array, scipy sparse matrix or LinearOperator, a torch "
@@ -54,6 +54,7 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
         dim = as_dimension(dim, "dim")
     if isinstance(A, np.ma.MaskedArray):
         raise TypeError("A is a masked array, whose mask would be lost: fill it first")
+    A = without_lists(A, "A")
     if on_device(A) or _is_sparse_of_cupy(A):
         return _device_matrix(A, dim)
     if is_tensor(A) or isinstance(A, np.ndarray) or scipy.sparse.issparse(A):
@@ -76,6 +77,19 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
     if callable(A):
         return Operator(_dimension_of_callable(dim, v0), kind, precision_of("float64"), matvec=A)
     raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
+
+
+def without_lists(A: Any, name: str) -> Any:
+    """Return nested lists as an array and all else as it is; TypeError for a torch module, which is no operator."""
+    if type(A) in (list, tuple):  # a LowLevelCallable is a kind of tuple
+        return np.asarray(A)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(A, torch.nn.Module):
+        raise TypeError(
+            f"{name} is a torch module ({type(A).__name__}), not an operator. For the Hessian of its loss pass "
+            "fastlanczos.torch.HessianOperator(model, loss_fn, data)"
+        )
+    return A
 
 
 def squared(operator: Operator, norm: float) -> Operator:

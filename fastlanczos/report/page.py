@@ -29,8 +29,8 @@ def write_page(folder: str | os.PathLike[str], path: str | os.PathLike[str] | No
     contents = read(place)
     target = Path(path) if path is not None else place / "report.html"
     template = resources.files("fastlanczos.report").joinpath("page.html").read_text(encoding="utf-8")
-    # Inside a script element only "</" could end it.
-    data = json.dumps(_plain(_data(contents, place.resolve().name)), allow_nan=False).replace("</", "<\\/")
+    # Inside a script element "</script>" would end it, and "<!--<script>" would hide its end: no "<" is left in it.
+    data = json.dumps(_plain(_data(contents, place.resolve().name)), allow_nan=False).replace("<", "\\u003c")
     with write_whole(target, "w") as file:
         file.write(template.replace("/*PLOTLY*/", get_plotlyjs()).replace("/*DATA*/", data))
     return target

@@ -12,7 +12,11 @@ __all__ = ["lightning_callback", "tensorboard_writer", "trainer_callback", "wand
 
 
 def lightning_callback(tracker: SpectrumTracker) -> Any:
-    """Return a callback for `lightning.Trainer(callbacks=[...])` that calls `tracker.step()`."""
+    """Return a callback for `lightning.Trainer(callbacks=[...])` that calls `tracker.step()`.
+
+    A tracker without an optimizer reads the learning rate from the trainer's first one. Raises ImportError where
+    Lightning is missing.
+    """
     try:
         import lightning
     except ImportError:
@@ -20,6 +24,8 @@ def lightning_callback(tracker: SpectrumTracker) -> Any:
 
     class Callback(lightning.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if tracker.optimizer is None and trainer.optimizers:
+                tracker.optimizer = trainer.optimizers[0]
             if trainer.global_step > tracker.count:  # not between gradients that are accumulated
                 loss = outputs["loss"] if isinstance(outputs, dict) else outputs
                 tracker.step(None if loss is None else float(loss), step=trainer.global_step)
@@ -28,7 +34,11 @@ def lightning_callback(tracker: SpectrumTracker) -> Any:
 
 
 def trainer_callback(tracker: SpectrumTracker) -> Any:
-    """Return a callback for Hugging Face's `Trainer(callbacks=[...])` that calls `tracker.step()`."""
+    """Return a callback for Hugging Face's `Trainer(callbacks=[...])` that calls `tracker.step()`.
+
+    A tracker without an optimizer reads the learning rate from the trainer's. Raises ImportError where transformers is
+    missing.
+    """
     try:
         import transformers
     except ImportError:
@@ -36,6 +46,8 @@ def trainer_callback(tracker: SpectrumTracker) -> Any:
 
     class Callback(transformers.TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if tracker.optimizer is None:
+                tracker.optimizer = kwargs.get("optimizer")
             losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
             tracker.step(losses[-1] if losses else None, step=state.global_step)
 

@@ -47,7 +47,8 @@ class SpectrumTracker:
     seed : int
         Of probes and samples.
     optimizer : torch.optim.Optimizer, optional
-        Where the learning rate is read from.
+        Where the learning rate is read from. `lightning_callback` and `trainer_callback` take it from their trainers
+        where none is given.
     writers : sequence of callables
         Each is called with every new Measurement: `tensorboard_writer`, `wandb_writer`, or your own.
     start : int
@@ -59,6 +60,8 @@ class SpectrumTracker:
     ----------
     count : int
         Steps so far.
+    optimizer : torch.optim.Optimizer or None
+        Where the learning rate is read from; may be set later.
     records : Records or None
         The files.
     measurements : list of Measurement
@@ -126,11 +129,16 @@ class SpectrumTracker:
             "seed": int(seed),
         }
         self._sample: Sample | None = None
+        if samples is not None and not H.normalize:
+            raise ValueError(
+                "samples= measures on a part of the data, and the sum over a part is not the sum over all: build the "
+                "operator with normalize=True"
+            )
         if samples is not None:
             self._sample = drawn(H.data, as_dimension(samples, "samples"), int(seed))
             H = H.on(self._sample.batches)
         self._H = H
-        self._optimizer = optimizer
+        self.optimizer = optimizer
         self._writers = tuple(writers)
         self._progress = progress
         self.count = int(start)
@@ -200,7 +208,7 @@ class SpectrumTracker:
         return draw_run(self.measurements)
 
     def _learning_rate(self) -> float:
-        return float("nan") if self._optimizer is None else float(self._optimizer.param_groups[0]["lr"])
+        return float("nan") if self.optimizer is None else float(self.optimizer.param_groups[0]["lr"])
 
     def _changed(self, loss: float | None) -> bool:
         if self._loss_change is None:

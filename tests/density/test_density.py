@@ -160,43 +160,6 @@ def test_a_bandwidth_must_be_positive(sigma):
         DENSITY(0.0, sigma=sigma)
 
 
-def test_saved_and_loaded_it_is_the_same(tmp_path):
-    path = tmp_path / "new" / "density.npz"
-    DENSITY.save(path)
-    loaded = fl.SpectralDensity.load(path)
-    assert np.array_equal(loaded.nodes, DENSITY.nodes)
-    assert np.array_equal(loaded.weights, DENSITY.weights)
-    assert (loaded.dim, loaded.info) == (100, {"seed": 3})
-    assert [p.name for p in path.parent.iterdir()] == ["density.npz"]
-
-
-def test_what_cannot_be_read_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        fl.SpectralDensity.load(tmp_path / "none.npz")
-    path = tmp_path / "d.npz"
-    DENSITY.save(path)
-    whole = path.read_bytes()
-    for damaged in (b"", b"hello", whole[:100], whole[: len(whole) // 2], whole[:-30]):
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"d\.npz is not a SpectralDensity that can be read"):
-            fl.SpectralDensity.load(path)
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 0xFF
-    path.write_bytes(bytes(flipped))
-    with pytest.raises(ValueError, match="is not a SpectralDensity that can be read"):
-        fl.SpectralDensity.load(path)
-    np.savez(path, nodes=np.ones(3))
-    with pytest.raises(ValueError, match="is not a SpectralDensity"):
-        fl.SpectralDensity.load(path)
-    np.savez(path, format="fastlanczos.SpectralDensity", version=99)
-    with pytest.raises(ValueError, match="version 99, this fastlanczos reads up to 1: upgrade"):
-        fl.SpectralDensity.load(path)
-    with path.open("wb") as file:
-        np.save(file, np.ones(3))
-    with pytest.raises(ValueError, match="is not a SpectralDensity"):
-        fl.SpectralDensity.load(path)
-
-
 @pytest.mark.parametrize(
     ("nodes", "weights", "message"),
     [

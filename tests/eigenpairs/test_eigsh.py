@@ -204,10 +204,11 @@ METRIC = sp.diags_array(np.linspace(1, 2, 40)).tocsc()
         (SHIFTED, {"sigma": 2.25, "M": METRIC}),
         (SHIFTED, {"sigma": 2.25, "M": METRIC, "mode": "cayley"}),
         (abs(SHIFTED) + sp.eye_array(40), {"sigma": 2.25, "M": SHIFTED, "mode": "buckling"}),
+        (abs(SHIFTED) + sp.eye_array(40), {"sigma": 2.25, "mode": "buckling"}),
         (SHIFTED.astype(complex), {}),
         (SHIFTED.astype(complex), {"sigma": 2.25}),
     ],
-    ids=["plain", "M", "shift", "shift, M", "cayley", "buckling", "complex", "complex, shift"],
+    ids=["plain", "M", "shift", "shift, M", "cayley", "buckling", "buckling, no M", "complex", "complex, shift"],
 )
 def test_values_are_scipys(A, arguments, which, ncv):
     real = A.real if which == "BE" else A  # scipy's complex eigsh knows no BE
@@ -216,6 +217,17 @@ def test_values_are_scipys(A, arguments, which, ncv):
     np.testing.assert_allclose(w, np.sort(expected), atol=1e-11)
     MV = arguments.get("M", sp.eye_array(40)) @ V
     assert np.abs(A @ V - MV * w).max() < 1e-10
+    inner = A if arguments.get("mode") == "buckling" else arguments.get("M", sp.eye_array(40))
+    np.testing.assert_allclose(V.conj().T @ (inner @ V), np.eye(4), atol=1e-10)
+
+
+def test_lists_are_matrices():
+    w, V = fl.eigsh([[2, 1], [1, 2]], 1)
+    np.testing.assert_allclose(w, [3.0], atol=1e-14)
+    np.testing.assert_allclose(np.abs(V), np.full((2, 1), 0.5**0.5), atol=1e-14)
+    np.testing.assert_allclose(fl.eigsh([[2, 1j], [-1j, 2]], 2, M=[[2, 0], [0, 2]])[0], [0.5, 1.5], atol=1e-14)
+    with pytest.raises(ValueError, match=r"A must be square, got shape \(1, 3\)"):
+        fl.eigsh([[1.0, 2.0, 3.0]], 1)
 
 
 @st.composite

@@ -135,3 +135,15 @@ def test_the_precision_of_an_operator_is_that_of_its_storage():
     assert as_operator(A).precision == 2.0**-52
     assert as_operator(A.astype(np.float32)).precision == 2.0**-23
     assert as_operator(torch.ones(2, 2, dtype=torch.bfloat16)).precision == 2.0**-7
+
+
+def test_a_torch_module_is_told_how_it_becomes_an_operator():
+    torch = pytest.importorskip("torch")
+    for call in (fl.spectral_density, fl.lanczos, fl.eigsh, fl.trace):
+        with pytest.raises(TypeError, match=r"torch module \(Linear\).*HessianOperator\(model, loss_fn, data\)"):
+            call(torch.nn.Linear(2, 2))
+
+
+def test_nested_lists_are_matrices():
+    r = fl.lanczos([[2, 1], [1, 2]], seed=0)
+    np.testing.assert_allclose(r.quadrature()[0], [1.0, 3.0], atol=1e-14)

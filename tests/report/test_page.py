@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -21,7 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 def folder(tmp_path_factory):
     """Two tracked runs, one of them with a name that HTML would trip over."""
     place = tmp_path_factory.mktemp("runs")
-    for name, width in (("a </script><b>", 4), ("b", 6)):
+    for name, width in (("a <!--<script> <b>", 4), ("b", 6)):
         torch.manual_seed(0)
         model = torch.nn.Linear(width, 3)
         data = (torch.randn(30, width), torch.randint(3, (30,)))
@@ -40,11 +42,30 @@ def folder(tmp_path_factory):
 
 def test_the_page_holds_the_data_and_asks_no_one_for_more(folder):
     page = write_page(folder).read_text(encoding="utf-8")
-    data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.S)[1])
+    text = re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.S)[1]
+    assert "<" not in text
+    data = json.loads(text)
     assert [run["name"] for run in data["runs"]] == [run.name for run in read(folder).runs]
     assert [len(run["measurements"]) for run in data["runs"]] == [3, 3]
     template = page.replace(page[page.index("<script>") : page.rindex("<script>")], "")
     assert not re.search(r'(src|href)="(?!data:)', template)
+
+
+def test_a_report_on_records_needs_no_torch(folder, tmp_path):
+    program = (
+        "import sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': raise ImportError('there is no torch here')\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        "from fastlanczos.cli import main\n"
+        f"sys.exit(main(['report', {str(folder)!r}, '--output', {str(tmp_path / 'page.html')!r}])"
+        f" or main(['report', {str(folder)!r}, '--png', '--output', {str(tmp_path / 'figures')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page.html").stat().st_size > 10**6
+    assert list((tmp_path / "figures").iterdir())
 
 
 def test_a_folder_without_measurements_is_told(tmp_path):

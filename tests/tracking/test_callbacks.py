@@ -1,5 +1,9 @@
 """fastlanczos/tracking/callbacks.py: in the loops of Lightning and Hugging Face, and in dashboards."""
 
+import sys
+import types
+
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -63,7 +67,7 @@ def test_in_lightnings_loop(tmp_path):
         callbacks=[flt.lightning_callback(tracker)],
     )
     trainer.fit(module, torch.utils.data.DataLoader(batches((7, 7, 3), torch.float32), batch_size=None))
-    assert [m.step for m in tracker.measurements] == [2, 4, 6]
+    assert [(m.step, m.learning_rate) for m in tracker.measurements] == [(2, 0.1), (4, 0.1), (6, 0.1)]
 
 
 def test_in_hugging_faces_loop(tmp_path):
@@ -88,6 +92,22 @@ def test_in_hugging_faces_loop(tmp_path):
     )
     transformers.Trainer(model, arguments, train_dataset=data, callbacks=[flt.trainer_callback(tracker)]).train()
     assert [m.step for m in tracker.measurements] == [2, 4]
+    # Linear decay from 5e-5 over 5 steps; the scheduler has stepped when a step ends.
+    np.testing.assert_allclose([m.learning_rate for m in tracker.measurements], [3e-5, 1e-5])
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_trainers_optimizer_is_read_where_the_tracker_has_none(monkeypatch, given):
+    stand_in = types.ModuleType("transformers")
+    stand_in.TrainerCallback = object
+    monkeypatch.setitem(sys.modules, "transformers", stand_in)
+    model = mlp(torch.float32)
+    own, trainers = (torch.optim.SGD(model.parameters(), lr=lr) for lr in (0.5, 0.25))
+    tracker = tracker_of(model, every=1)
+    tracker.optimizer = own if given else None
+    state = types.SimpleNamespace(log_history=[], global_step=1)
+    flt.trainer_callback(tracker).on_step_end(None, state, None, optimizer=trainers)
+    assert [m.learning_rate for m in tracker.measurements] == [0.5 if given else 0.25]
 
 
 @pytest.mark.parametrize("name", ["lightning", "transformers"])

@@ -158,3 +158,9 @@ def test_other_settings_in_the_same_directory_are_refused(tmp_path):
     flt.SpectrumTracker(hessian(), 2, tmp_path, **SMALL)
     with pytest.raises(ValueError, match="k was 2 and is 3"):
         flt.SpectrumTracker(hessian(), 2, tmp_path, **{**SMALL, "k": 3})
+
+
+def test_a_part_of_a_sum_is_refused():
+    H = flt.HessianOperator(mlp(), F.cross_entropy, batches(), normalize=False)
+    with pytest.raises(ValueError, match="build the operator with normalize=True"):
+        flt.SpectrumTracker(H, samples=4)
