@@ -201,7 +201,7 @@ def test_not_finite_carries_the_finished_part():
         ((A, 59), ValueError, r"dim is 59, but A has shape \(60, 60\)"),
         ((A.astype(complex),), TypeError, "A has dtype complex128"),
         ((A.astype(object),), TypeError, "A has dtype object"),
-        ((A.tolist(),), TypeError, "A must be a callable.*got builtins.list"),
+        (({"a": 1}, 3), TypeError, "A must be a callable.*got builtins.dict"),
         (("A", 3), TypeError, "A must be a callable.*got builtins.str"),
         ((None, 3), TypeError, "got builtins.NoneType"),
         ((np.ma.masked_array(A),), TypeError, "masked array"),
