@@ -1,4 +1,4 @@
-"""Reorthogonalized Lanczos for any matvec, and what follows from it: quadrature and eigenvalue densities.
+"""Lanczos with full reorthogonalization for any symmetric operator: eigenpairs, densities, spectral sums.
 
 >>> import numpy as np
 >>> import fastlanczos as fl

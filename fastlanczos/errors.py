@@ -67,11 +67,11 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
     if asymmetry <= 100 * precision:
         return
     warnings.warn(
-        f"the operator does not act like one symmetric matrix: its products are {asymmetry:.1e} (relative to its "
-        f"norm) away from symmetry, where their precision explains {precision:.0e}. Likely causes: a matrix "
-        "that is not symmetric; a matvec with a bug; arithmetic of less precision inside; a product that changes from "
-        "call to call (dropout, batch-norm statistics that move, a shuffling loader, augmentation, unseeded "
-        "noise, nondeterministic kernels). "
+        f"the operator does not act like one symmetric matrix: its products deviate from symmetry by {asymmetry:.1e} "
+        f"of its norm, and their precision explains only {precision:.0e}. Likely causes: a matrix that is not "
+        "symmetric; an error in the matvec; arithmetic of lower precision inside it; a result that changes from call "
+        "to call (dropout, batch-norm statistics that move, a shuffling loader, augmentation, unseeded noise, "
+        "nondeterministic kernels). "
         "Ritz values are uncertain by about that much.",
         AsymmetryWarning,
         stacklevel=stacklevel + 1,
@@ -81,7 +81,7 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
 def not_symmetric(asymmetry: float) -> str:
     """Return what to say of an operator whose asymmetry is above the tolerance that is asked for."""
     return (
-        f"the operator is not symmetric: its products are {asymmetry:.1e} (relative to its norm) away from those of "
-        "one symmetric (or Hermitian) matrix, so no eigenpair can be found to the tolerance asked for. For a matrix "
-        "that is not symmetric use scipy.sparse.linalg.eigs; for products that are only so exact, give a tol above that"
+        f"the operator is not symmetric (or Hermitian): its products deviate from symmetry by {asymmetry:.1e} of its "
+        "norm, so eigenpairs cannot reach the requested tolerance. For a matrix that is not symmetric use "
+        "scipy.sparse.linalg.eigs. If the products are symmetric but less exact, pass a larger tol"
     )

@@ -6,6 +6,7 @@ import tempfile
 
 import pytest
 from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 # A job in the background starts with Ctrl-C ignored, and so would every program that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,6 +29,7 @@ def pytest_configure(config):
         folder = tempfile.TemporaryDirectory(prefix="fastlanczos-emulation-")
         os.environ["FASTLANCZOS_EMULATION"] = folder.name
         config.add_cleanup(folder.cleanup)
+    set_hypothesis_home_dir(os.environ["FASTLANCZOS_EMULATION"])
 
 
 def pytest_collection_modifyitems(items):

@@ -12,7 +12,7 @@ def test_warned_above_a_hundred_times_the_precision(precision):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_asymmetric(99 * precision, precision, stacklevel=1)
-    with pytest.warns(fl.AsymmetryWarning, match=f"where their precision explains {precision:.0e}"):
+    with pytest.warns(fl.AsymmetryWarning, match=f"their precision explains only {precision:.0e}"):
         warn_if_asymmetric(101 * precision, precision, stacklevel=1)
 
 

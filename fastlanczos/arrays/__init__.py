@@ -1,4 +1,4 @@
-"""What users bring: memory of NumPy, torch, CuPy, JAX and Numba.
+"""Array types of users: NumPy, torch, CuPy, JAX and Numba.
 
 | file         | what it holds                                                            |
 |--------------|--------------------------------------------------------------------------|

@@ -1,8 +1,6 @@
-"""Arrays on the CPU: what is one, of which dtype, and as what the engine takes it.
+"""Arrays on the CPU: dtype checks, and conversion to the contiguous float64 that the engine needs.
 
-The CPU engine works on contiguous float64 NumPy memory. Everything that enters is brought there by `as_float64`, which
-widens but never narrows.
-"""
+`as_float64` converts everything that enters the CPU engine. It widens floats and never narrows them."""
 
 from __future__ import annotations
 
@@ -53,20 +51,20 @@ def precision_of(dtype: object) -> float:
 
 
 def on_device(x: Any) -> bool:
-    """Whether `x` is an array on a GPU; TypeError for a tensor on what is neither that nor the CPU."""
+    """Whether `x` is an array on a GPU; TypeError for a tensor on any other device than cpu or cuda."""
     if not is_tensor(x):
         return hasattr(x, "__cuda_array_interface__")
     if x.device.type not in ("cpu", "cuda"):
-        raise TypeError(f"tensors on the device {str(x.device)!r} are not supported: want cpu or cuda")
+        raise TypeError(f"tensors on the device {str(x.device)!r} are not supported: move them to cpu or cuda")
     return bool(x.device.type == "cuda")
 
 
 def check_product(x: Any, what: str, shape: tuple[int, ...] | None) -> None:
-    """Raise TypeError or ValueError, naming `what`, for what is no array of floats of the given shape."""
+    """Raise TypeError or ValueError, naming `what`, unless x is a float array of the given shape."""
     if x is None:
-        raise TypeError(f"{what} is None: return a vector of float64 (or write it into one and return that)")
+        raise TypeError(f"{what} is None: the matvec must return its result, a float64 vector")
     if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{what} is a masked array, whose mask would be lost: fill it first")
+        raise TypeError(f"{what} is a masked array, and masks are not supported: fill it first")
     name = dtype_name(x.dtype) if hasattr(x, "dtype") else type(x).__name__
     if name not in _PRECISIONS:
         advice = "complex operators are not supported" if "complex" in name else "convert it to float64"
@@ -78,13 +76,12 @@ def check_product(x: Any, what: str, shape: tuple[int, ...] | None) -> None:
 def as_float64(x: Any, what: str, *, shape: tuple[int, ...] | None = None) -> Float64:
     """Return `x` as a contiguous float64 NumPy array, copied only where it is not one already.
 
-    Integers and narrower floats are refused and accepted respectively: a float widens exactly, while a vector of
-    integers is nearly always a mistake (a result that was truncated on its way).
-    """
+    Narrower floats are accepted, because they widen exactly. Integers are refused: a vector of integers is nearly
+    always a result that was truncated by mistake."""
     if on_device(x):
         raise TypeError(
-            f"{what} is on a GPU, and the vector was on the CPU: pass v0 (or like=) as an array of the GPU, and all of "
-            "the run is there; or bring the product back (`.cpu()`, `.get()`)"
+            f"{what} is on a GPU, but the vector was on the CPU. To run on the GPU, pass v0 (or like=) as an array "
+            "there; to run on the CPU, return the product as a CPU array (`.cpu()`, `.get()`)"
         )
     if x is not None and not is_tensor(x) and not isinstance(x, np.ma.MaskedArray):
         x = np.asarray(x)

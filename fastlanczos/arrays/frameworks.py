@@ -1,8 +1,7 @@
-"""Frameworks whose arrays live on a GPU: how each allocates, converts, and names its stream.
+"""Libraries with arrays on a GPU: how each allocates memory, converts arrays, and tells its stream.
 
-The engine takes any of their arrays as pointer, shape and strides; this is what it cannot know. None is imported here
-before the user has.
-"""
+The engine reads any array as pointer, shape and strides; this file does the rest. No library is imported before the
+user has imported it."""
 
 from __future__ import annotations
 
@@ -160,11 +159,11 @@ class Numba:
 
     def columns(self, vectors: list[Any]) -> Any:
         """Raise: Numba's arrays have no blocks."""
-        raise TypeError("Numba's device arrays cannot be stacked: give an operator without matmat")
+        raise TypeError("Numba's device arrays cannot be stacked into a block: pass an operator without matmat")
 
     def rows(self, block: Any) -> Any:
         """Raise: Numba's arrays have no blocks."""
-        raise TypeError("Numba's device arrays cannot be transposed: give an operator without matmat")
+        raise TypeError("Numba's device arrays cannot be transposed: pass an operator without matmat")
 
     def adopt(self, x: Any) -> Any:
         """Return a device array, by the CUDA array interface."""
@@ -183,7 +182,7 @@ class Jax:
         self.jax = sys.modules["jax"]
         self.device = next(iter(like.devices()))
         if not self.jax.config.jax_enable_x64:
-            raise TypeError('JAX is without float64: call jax.config.update("jax_enable_x64", True) first')
+            raise TypeError('float64 is switched off in JAX: call jax.config.update("jax_enable_x64", True) first')
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Return an array that nobody else sees, so that the engine may write into it."""
@@ -237,7 +236,7 @@ def framework_of(x: Any, what: str) -> Framework:
     name = type(x).__module__.split(".")[0]
     if name not in FRAMEWORKS:
         raise TypeError(
-            f"{what} is a {type(x).__module__}.{type(x).__qualname__} on a GPU; want an array of torch, CuPy, JAX or "
-            "Numba, which know how to allocate more of it"
+            f"{what} is a {type(x).__module__}.{type(x).__qualname__} on a GPU; supported are arrays of torch, "
+            "CuPy, JAX and Numba"
         )
     return FRAMEWORKS[name](x)

@@ -1,4 +1,4 @@
-"""How much memory there is to plan with."""
+"""How much memory is available, and the error text if a basis does not fit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def readable_bytes(count: int) -> str:
 
 
 def too_large(dim: int, rows: int, basis_dtype: str, vectors: int, limit: int) -> str:
-    """Return what to say where a basis and so many working vectors in float64 do not fit into `limit` bytes."""
+    """Return the error text for a basis and working vectors (float64) that do not fit into `limit` bytes."""
     row = dim * (4 if basis_dtype == "float32" else 8)
     others = 8 * dim * vectors
     options = []

@@ -1,4 +1,4 @@
-"""Products through a graph as code that torch.compile makes of them."""
+"""Products through a graph, compiled by torch.compile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the gradient lies in the spectrum: its energy in the top eigenspace, and its distribution over all of it."""
+"""How the gradient is distributed over the spectrum, and its share in the top eigenspace."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ def gradient_concentration(
     seed: int | None = None,
     progress: bool = False,
 ) -> GradientConcentration:
-    """Find how much of the full-data gradient lies in the top eigenspace, and how it is distributed over the spectrum.
+    """Compute the share of the gradient in the top eigenspace, and its distribution over the spectrum.
 
-    The energy in the eigenspace comes from the k largest eigenpairs; the whole distribution from one Lanczos run
-    started at the gradient, whose weights are the gradient's energy over the nodes.
+    The share comes from the k largest eigenpairs. The distribution comes from one Lanczos run that starts at the
+    gradient: the weights of its quadrature are the gradient's energy at the nodes.
 
     Parameters
     ----------
     H : HessianOperator, GGNOperator or FisherOperator
         The curvature; its data are those of the gradient.
     k : int
-        Dimension of the eigenspace, of the largest (most positive) eigenvalues.
+        Dimension of the eigenspace of the largest (most positive) eigenvalues.
     num_steps : int
         Steps of the run from the gradient.
     tol : float
@@ -102,9 +102,9 @@ def gradient_concentration(
     Raises
     ------
     TypeError
-        Where H is not a curvature operator.
+        If H is not a curvature operator.
     ValueError
-        Where the gradient is zero, or k is not below H's dimension.
+        If the gradient is zero, or k is not below H's dimension.
 
     References
     ----------
@@ -127,7 +127,7 @@ def gradient_concentration(
     gradient = H.gradient().cpu().numpy()
     norm = float(np.linalg.norm(gradient))
     if norm == 0:
-        raise ValueError("the gradient is zero: it lies nowhere in the spectrum")
+        raise ValueError("the gradient is zero, so its distribution over the spectrum is not defined")
     v0 = np.random.default_rng(seed).standard_normal(H.shape[0])
     values, vectors = eigsh(H, k, which="LA", v0=v0, tol=tol, progress=progress)
     order = np.argsort(values)[::-1]

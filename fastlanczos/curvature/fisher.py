@@ -87,9 +87,10 @@ class FisherOperator(CurvatureOperator):
             rows, inner = self._empirical(evaluation, call)
         elif call is None or call.family is None or call.scores_of is None:
             raise ValueError(
-                f'kind="{self._kind}" needs the distribution that the loss stands for: cross_entropy (with class '
-                "indices, or without weights) or mse_loss, called by loss_fn as its last step; the empirical "
-                "Fisher needs none"
+                f'kind="{self._kind}" needs a loss that is the negative logarithm of a known distribution: loss_fn '
+                "must "
+                "end with cross_entropy (with class indices, or without weights) or mse_loss. "
+                'kind="empirical" works with any loss'
             )
         elif call.family == "categorical":
             rows, inner = call.scores_of, self._categorical(call)
@@ -107,7 +108,7 @@ class FisherOperator(CurvatureOperator):
             tensors = _output_tensors(loss.outputs)
             if len(tensors) > 1 or tensors[0].shape[:1] != (loss.num_samples,):
                 raise ValueError(
-                    "the empirical Fisher needs an output that is one tensor with a row for each sample, got shapes "
+                    "the empirical Fisher needs one output tensor with one row per sample, got shapes "
                     f"{[tuple(t.shape) for t in tensors]} for {loss.num_samples} samples"
                 )
             rows = tensors[0]

@@ -1,4 +1,4 @@
-"""The graph of one batch, through which products with its curvature go, once or again and again.
+"""The graph of one batch, and products with its curvature through it.
 
 A graph's `product(parts)` takes vectors shaped as the leaves, or several at once stacked in front, and returns the
 same of (curvature of the summed loss) v.
@@ -127,9 +127,9 @@ def _check(tensors: Sequence[torch.Tensor]) -> None:
         seen.add(node)
         if node.name().rpartition("::")[2] in ("Error", "NotImplemented"):
             raise ValueError(
-                "an operation of the model, or of the loss, has no second derivative (a custom autograd function "
-                "marked once_differentiable?): torch would take it for zero. Write its backward out of differentiable "
-                "operations, and without that mark"
+                "an operation of the model or of the loss has no second derivative (is it a custom autograd function "
+                "marked once_differentiable?). torch would treat it as zero. Write its backward with differentiable "
+                "operations and remove the mark"
             )
         waiting += [following for following, _ in node.next_functions if following is not None]
 

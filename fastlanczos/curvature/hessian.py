@@ -16,54 +16,55 @@ __all__ = ["HessianOperator"]
 class HessianOperator(CurvatureOperator):
     """Exact products with the Hessian of the mean loss over all samples of a data set.
 
-    H = d^2/dtheta^2 (1/N) sum_i loss(model(x_i), y_i), accumulated in float64. The graph of the gradient is built once
-    for each batch and kept while the model stays as it is and `max_memory` allows. The operator follows the model:
-    products use the parameters' values at the time. The model itself is never touched: neither its training mode,
-    `.grad`, buffers (batch-norm statistics) nor the random number generators.
+    H = d^2/dtheta^2 (1/N) sum_i loss(model(x_i), y_i), summed in float64. The graph of the gradient is built once per
+    batch, and kept while the model does not change and `max_memory` allows. Products use the parameter values at the
+    time of the product. The model is never changed: training mode, `.grad`, buffers (batch-norm statistics) and random
+    number generators stay as they are.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Used in the mode (train or eval) that it is in.
+        The model, in the mode (train or eval) that it is in.
     loss_fn : callable or None
-        `loss_fn(output, target)`, returning the batch's mean, its sum, or one value per sample; see `reduction`. None
-        for models that compute their own (`output.loss`). What the whole data set's mean averages over is what torch
-        would average over in one batch of it: with class weights or an ignored target the weights that count. A sum
-        is divided by the number of samples, unless `normalize=False`.
+        `loss_fn(output, target)` returns the batch's mean, its sum, or one value per sample; see `reduction`. None is
+        for models that compute their own loss (`output.loss`). The mean over the data set is the one that torch would
+        compute over one batch of all samples, also with class weights and ignored targets. A sum is divided by the
+        number of samples, unless `normalize=False`.
     data : iterable of (input, target), of dicts, or one pair of tensors
-        Every product goes through all of it, so it must be iterable again and again: a DataLoader, a list. Dicts become
-        keyword arguments of the model, with "labels" (or "label", "targets", "target") as the target.
+        Every product goes through all of it, so it must be iterable many times: a DataLoader or a list. Dicts become
+        keyword arguments of the model; "labels" (or "label", "targets", "target") is the target.
     params : sequence of str, str, callable, or None
         Names of parameters ("2.weight"), of layers ("2"), patterns ("*.bias"), a predicate on the name, or None for all
         that require a gradient.
     forward : callable, optional
-        For batches of another form: `forward(model, batch)` returns (output, target).
+        For batches of any other form: `forward(model, batch)` returns (output, target).
     reduction : {"mean", "sum", "none"}, optional
-        What `loss_fn` returns, where it does not say (a loss module's `reduction`, or a functools.partial's keyword);
-        otherwise a single number is taken for the mean over the batch.
+        What `loss_fn` returns. Needed only if it does not say so itself (a loss module's `reduction`, a
+        functools.partial's keyword). Otherwise a single number is taken as the mean over the batch.
     batch_statistics : {"batch", "running", "population"}, optional
-        What batch norm normalizes by: each batch's own statistics, the running ones, or those of the whole data set
-        (constants, found layer by layer). By default as the layers' modes say.
+        Statistics that batch norm uses: those of each batch, the running ones, or those of the whole data set
+        (constants, computed layer by layer). By default as the layers' modes say.
     weight_decay : float or {name, layer or pattern: float}
         Adds weight_decay / 2 |theta|^2 to the loss.
     dtype : torch.dtype, optional
         torch.float64 computes with a copy of the model in float64.
     seed : int, optional
-        Seeds torch's generators before each batch of each product: dropout then draws the same masks every time.
+        Seed of torch's generators before each batch of each product, so that dropout draws the same masks every time.
     max_memory : int, optional
-        Bytes that graphs and what products need besides may take, by default half of what is available. Decides
-        whether graphs are kept, built anew for each product, of whole batches or of parts, or kept on disk.
+        Bytes for graphs and products, by default half of what is available. It decides whether graphs are kept, rebuilt
+        for each product (from whole batches or parts), or kept on disk.
     schedule : Schedule, optional
-        How products are computed, where it is not to be chosen: `schedule` of another operator. Whether several vectors
-        go together, and whether images lie with their channels last, is tried by the clock, and changes the last bits.
+        How products are computed: the `schedule` of another operator. By default it is chosen, in part by timing
+        (several vectors at once, channels last), and this can change the last bits.
     compile : bool
-        Compile products with torch.compile: some 20% faster after half a minute or more, and needs a C++ compiler.
+        Compile products with torch.compile. They are some 20% faster after half a minute or more of compiling; a C++
+        compiler is needed.
     normalize : bool
         True: the matrix of the mean loss, also for a loss with reduction="sum". False: the matrix of the loss summed
         over all samples, which is N times as large (for weighted losses, as many times as the weights sum up to).
         weight_decay is added as it is in both cases.
     check : bool
-        Look whether samples change from pass to pass, and warn if they do.
+        Check whether samples change from pass to pass, and warn if they do.
     progress : bool
         Show a progress bar over the batches of each product.
 
@@ -76,18 +77,18 @@ class HessianOperator(CurvatureOperator):
     device : torch.device
         Where flat vectors are: the first parameter's device.
     schedule : Schedule or None
-        How products are computed; None before the first.
+        How products are computed; None before the first product.
 
     Raises
     ------
     TypeError, ValueError
-        For data that can be gone through only once, unknown parameter names, dropout without a seed, a loss of the
-        wrong shape: before anything is computed where it can be known.
+        For data that can be iterated only once, unknown parameter names, dropout without a seed, a loss of the wrong
+        shape. Raised before anything is computed if possible.
 
     Warns
     -----
     AsymmetryWarning
-        Where samples are other ones in a second pass (augmentation).
+        If samples are different in a second pass (augmentation).
 
     References
     ----------

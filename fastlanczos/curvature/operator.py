@@ -1,4 +1,4 @@
-"""What all curvature operators share: arguments, products, gradient, loss, blocks."""
+"""The methods that all curvature operators share: products, gradient, loss, blocks."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class CurvatureOperator(ABC):
             and isinstance(data[0], (tuple, list))
         ):
             raise TypeError(
-                "loss_fn must be callable as loss_fn(output, target), got None: only models that get dicts, or "
-                "forward=, can compute their own loss"
+                "loss_fn must be callable as loss_fn(output, target), got None. None is for models that compute their "
+                "own loss, from batches that are dicts or with forward="
             )
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise TypeError(f"dtype must be a floating-point torch.dtype such as torch.float64, got {dtype!r}")
@@ -159,7 +159,7 @@ class CurvatureOperator(ABC):
         return self @ v
 
     def matmat(self, block: Any) -> Any:
-        """Return A times a block of columns (n, k), as `A @ block`: what lets probes go in lockstep."""
+        """Return A times a block of columns (n, k), as `A @ block`; with it several probes run at once."""
         return self @ block
 
     def gradient(self) -> torch.Tensor:
@@ -204,7 +204,7 @@ class CurvatureOperator(ABC):
 
     @property
     def num_samples(self) -> int:
-        """Samples of the data; counted by a pass over them where none has been made yet."""
+        """Number of samples of the data. Counted by one pass over them if there was none yet."""
         pieces = self._products.pieces
         if pieces.totals is None:
             self.loss()
@@ -234,11 +234,11 @@ class CurvatureOperator(ABC):
         return type(self)(model, loss_fn, data, params=list(self._space.names), **self._options)
 
     def reproducible(self) -> None:
-        """Decide nothing by the clock from now on: products have the same bits in every run on the same machine."""
+        """Make no choice by timing from now on: products then have the same bits in every run on the same machine."""
         self._products.reproducible()
 
     def release(self) -> None:
-        """Let go of the graphs and copies that are kept for further products; the next one builds them again."""
+        """Free the graphs and copies that are kept for further products; the next product builds them again."""
         self._products.release()
 
     @abstractmethod
@@ -248,8 +248,8 @@ class CurvatureOperator(ABC):
     def _forward_graph(self, piece: Any, evaluation: Evaluation) -> Graph:
         """The same without second derivatives in reverse, where there is such a way."""
         raise ValueError(
-            f"{type(self).__name__} goes through second derivatives in reverse, and cannot without them: an operation "
-            "of the model has none, or the schedule says forward"
+            f"{type(self).__name__} needs second derivatives in reverse mode. Either an operation of the model has "
+            'none, or the schedule says "forward", which only HessianOperator supports'
         )
 
     def _times(self, rows: torch.Tensor) -> torch.Tensor:
@@ -292,8 +292,8 @@ def _refuse_dropout(model: torch.nn.Module) -> None:
     ]
     if active:
         raise ValueError(
-            f"dropout is on ({', '.join(active[:4])}): each product would belong to another matrix. Call model.eval(), "
-            "or pass seed= to keep the same masks in every product"
+            f"dropout is on ({', '.join(active[:4])}), so each product would belong to a different matrix. Call "
+            "model.eval(), or pass seed= to use the same masks in every product"
         )
 
 

@@ -1,4 +1,4 @@
-"""Products with a model's curvature as sums over the pieces of its data, through graphs that are kept or built anew."""
+"""Products with a model's curvature: sums over the pieces of the data, through graphs that are kept or rebuilt."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GraphOf = Callable[[Any, Evaluation], Graph]
 
 
 class Products:
-    """The products of one operator, and what is kept between them: a copy of the model, graphs, the schedule.
+    """The products of one operator, and what it keeps between them: a copy of the model, graphs, the schedule.
 
     `graph_of(piece, evaluation)` differentiates what was evaluated into the graph of a piece's curvature;
     `forward_graph_of` does so without second derivatives in reverse. Between products the graphs stay valid as long as
@@ -101,8 +101,8 @@ class Products:
             schedule = self.schedule or self._planned()
             if self._compiler is not None and schedule.graphs != "kept":
                 raise ValueError(
-                    f"compile=True needs graphs that are kept, and the schedule is: {schedule}. Raise max_memory, or "
-                    "leave compile out"
+                    f"compile=True needs graphs that are kept in memory, but the schedule is: {schedule}. Raise "
+                    "max_memory, or leave out compile=True"
                 )
             if self.graphs is None and schedule.graphs in ("kept", "on disk"):
                 self._keep(schedule)
@@ -156,7 +156,8 @@ class Products:
         return torch.cat(flat, dim=-1)  # which is added up in float64
 
     def computing(self) -> ExitStack:
-        """Gradients on, generators and everything else as they were afterwards, the snapshot that of the model now."""
+        """Return a context with gradients on and an up-to-date copy of the model; it restores random generators at its
+        end."""
         stack = ExitStack()
         seen = self.pieces.identity()
         if self.snapshot is None or seen != self._seen or not self.snapshot.holds(self._model):
@@ -201,8 +202,8 @@ class Products:
         assert self.schedule is not None
         if evaluation.interception.coupled and self.schedule.batch_size is not None:
             raise ValueError(
-                f"the schedule puts batches together or cuts them to {self.schedule.batch_size} samples, but batch "
-                "norm makes the samples of a batch depend on one another: give a schedule with batch_size=None"
+                f"the schedule merges batches, or cuts them to {self.schedule.batch_size} samples, but batch norm "
+                "couples the samples of a batch: use a schedule with batch_size=None"
             )
         if self.schedule.graphs == "forward":
             return self._forward_graph_of(piece, evaluation)
@@ -248,9 +249,9 @@ class Products:
             changes = self.pieces.changes()
             if changes:
                 warnings.warn(
-                    f"{changes}: the matrix belongs to one draw of the data, and products that draw again belong to "
-                    "others. Likely causes: a shuffling loader, augmentation. Give fixed samples (a list of batches, "
-                    "no random transforms), or check=False if one draw is what you want",
+                    f"{changes}, so later products may belong to a different matrix than the first. Likely causes: a "
+                    "shuffling loader, augmentation. Pass fixed samples (a list of batches, no random transforms), or "
+                    "check=False to accept it",
                     AsymmetryWarning,
                     stacklevel=6,
                 )

@@ -1,4 +1,4 @@
-"""How products are computed within the memory there is: which graphs are kept, and in what pieces the data go."""
+"""How products are computed within the available memory: which graphs are kept, and the size of the pieces."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _KINDS = ("kept", "rebuilt", "on disk", "forward")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How an operator computes its products: `H.schedule`, to be given to another one to make it do the same.
+    """How an operator computes its products. Pass `H.schedule` to another operator to make it do the same.
 
     Parameters
     ----------
     graphs : {"kept", "rebuilt", "on disk", "forward"}
-        Graphs of the gradient built once and kept in memory; built anew for each product; kept in temporary files; or
-        none at all, by forward over reverse.
+        Graphs of the gradient are built once and kept in memory, rebuilt for each product, kept in temporary files, or
+        not used ("forward": forward over reverse).
     batch_size : int or None
-        Samples of a piece: batches are put together or cut to it. None leaves them as they are.
+        Samples of a piece: batches are merged or cut to this size. None leaves them as they are.
     together : int or None
-        Vectors of a block that go through a graph together; None until a first block has been tried.
+        Vectors of a block that go through a graph at once; None until a first block has been timed.
     channels_last : bool
         Whether images lie in memory with the channels of a pixel next to one another.
     graph_bytes : int
-        What all graphs need, by measurement of a part.
+        Memory of all graphs, estimated from a part.
 
     Examples
     --------

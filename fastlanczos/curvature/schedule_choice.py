@@ -1,4 +1,4 @@
-"""Choosing a schedule by a look at the first batch: what its graph takes, whether samples go apart, how images lie."""
+"""The choice of a schedule from the first batch: memory of its graph, whether it can be cut, layout of images."""
 
 from __future__ import annotations
 

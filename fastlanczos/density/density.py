@@ -1,4 +1,4 @@
-"""The eigenvalue density of an operator, as weighted nodes from several probes."""
+"""The eigenvalue density of an operator: weighted nodes from several probes."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class SpectralDensity:
     Attributes
     ----------
     nodes, weights : ndarray, shape (probes, m), float64
-        Ascending nodes, and weights that are not negative. Rows of runs that ended early are filled up with their last
-        node at weight zero.
+        Ascending nodes, and nonnegative weights. Rows of runs that ended early are padded with their last node at
+        weight zero.
     dim : int
         n, the operator's dimension.
     info : dict
-        How it came about: seed, probes, num_steps, reorthogonalize, basis_dtype, asymmetry, num_matvecs.
+        How it was computed: seed, probes, num_steps, reorthogonalize, basis_dtype, asymmetry, num_matvecs.
 
     Raises
     ------
@@ -115,16 +115,15 @@ class SpectralDensity:
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """Smallest and largest node of positive weight: the ends of the spectrum as the probes saw it."""
+        """Smallest and largest node of positive weight: estimates of the ends of the spectrum."""
         seen = self.nodes[self.weights > 0]
         return float(seen.min()), float(seen.max())
 
     @property
     def sigma(self) -> float:
-        """The bandwidth that is used where none is given: the paper's, sigma^2 = 1e-5 max(1, range of the nodes).
+        """The default bandwidth, which is the paper's: sigma^2 = 1e-5 max(1, range of the nodes).
 
-        It is an absolute width, made for Hessians with eigenvalues around 1; give `sigma` for other scales.
-        """
+        It is an absolute width for Hessians with eigenvalues around 1. Pass `sigma` for other scales."""
         low, high = self.extremes
         return float(np.sqrt(1e-5 * max(1.0, high - low)))
 
@@ -149,12 +148,12 @@ class SpectralDensity:
     def __call__(self, t: Any, sigma: float | None = None) -> Float64:
         """Return the density at `t` (any shape), blurred by a Gaussian of standard deviation `sigma`.
 
-        `sigma` is in the eigenvalues' unit; None takes the paper's bandwidth, see the property `sigma`.
-        """
+        `sigma` has the unit of the eigenvalues; None is the paper's bandwidth, see the property `sigma`."""
         return np.asarray(self._over_probes(t, _gaussian, self.bandwidth(sigma)).mean(axis=0))
 
     def cdf(self, t: Any, sigma: float | None = None) -> Float64:
-        """Return the cumulative distribution at `t` (any shape), blurred alike; a step function at sigma=0."""
+        """Return the cumulative distribution at `t` (any shape), blurred in the same way; with sigma=0 a step
+        function."""
         width = 0.0 if sigma == 0 else self.bandwidth(sigma)
         return np.asarray(self._over_probes(t, _cumulative, width).mean(axis=0))
 
@@ -163,10 +162,9 @@ class SpectralDensity:
     ) -> tuple[Float64, Float64]:
         """Return (low, high), a confidence band for the blurred density at `t`, or for its cdf.
 
-        The total error: Student's interval over the probes at each point, longer on the side that they are skewed to,
-        and on both sides the `quadrature_error`. The lower end may be negative: nothing is clipped. Raises ValueError
-        for a single probe, which has no spread.
-        """
+        It covers the total error: at each point Student's interval over the probes, stretched on the side that they are
+        skewed to, plus the `quadrature_error` on both sides. The lower end may be negative; it is not clipped. Raises
+        ValueError for a single probe, which has no spread."""
         if self.num_probes < 2:
             raise ValueError("a band needs at least two probes: one probe has no spread")
         samples = self._over_probes(t, _cumulative if cumulative else _gaussian, self.bandwidth(sigma))
@@ -176,11 +174,11 @@ class SpectralDensity:
         return center - below - error, center + above + error
 
     def quadrature_error(self, t: Any, sigma: float | None = None, *, cumulative: bool = False) -> Float64:
-        """Return an estimate of what the rules' finite number of nodes does to the blurred density (or cdf) at `t`.
+        """Return an estimate of the error of the blurred density (or cdf) at `t` that the finite number of Lanczos
+        steps causes.
 
-        By how much it changes from the rules of half of the steps to those of three quarters, and from there to all,
-        near `t` (three bandwidths, or what nodes are apart where that is more), and what a geometric series would still
-        add. An exact density has none.
+        It compares the rules of half, three quarters and all of the steps near `t` (within three bandwidths, or the
+        distance of nodes if that is more), and adds the rest of a geometric series. It is zero for an exact density.
         """
         points = np.asarray(t, dtype=np.float64)
         shorter = self._shorter
@@ -216,7 +214,8 @@ class SpectralDensity:
         return [SpectralDensity(*padded([row[i] for row in rows]), self.dim, {"exact": True}) for i in range(2)]
 
     def quadrature_bound(self, sigma: float | None = None) -> float:
-        """Return a bound on what the rules' finite number m of nodes does to the blurred density, at any point.
+        """Return a bound on the error of the blurred density, at any point, that the finite number m of Lanczos steps
+        causes.
 
         It is rigorous, where `quadrature_error` is an estimate. The Gaussian is analytic: with M its largest modulus on
         the ellipse of parameter rho around the spectrum, a rule of m nodes is off by at most
@@ -233,16 +232,16 @@ class SpectralDensity:
         return float(height * max(np.exp(min(0.0, float(exponent.min()))), np.finfo(np.float64).eps))
 
     def compare(self, other: SpectralDensity) -> Distances:
-        """Return how far two densities are apart, as measures that are not blurred."""
+        """Return the distances of two densities, as measures without blurring."""
         (x, below_x), (y, below_y) = _steps(self), _steps(other)
         points = np.sort(np.concatenate([x, y]))
         gaps = np.abs(below_x[np.searchsorted(x, points, "right")] - below_y[np.searchsorted(y, points, "right")])
         return Distances(float(gaps[:-1] @ np.diff(points)), float(gaps.max()))
 
     def __add__(self, other: SpectralDensity) -> SpectralDensity:
-        """Return the density of both ones' probes together.
+        """Return the density of the probes of both.
 
-        Raises ValueError where the dimensions differ, or both have probes of the same seed, which are the same probes.
+        Raises ValueError if the dimensions differ, or if both used the same seed, since their probes are then the same.
         """
         if not isinstance(other, SpectralDensity):
             return NotImplemented
@@ -250,7 +249,7 @@ class SpectralDensity:
             raise ValueError(f"the densities are of operators of dimension {self.dim} and {other.dim}")
         seeds = self.info.get("seed"), other.info.get("seed")
         if seeds[0] is not None and seeds[0] == seeds[1]:
-            raise ValueError(f"both densities have the probes of seed {seeds[0]}: give the runs different seeds")
+            raise ValueError(f"both densities used seed {seeds[0]}, so their probes are the same: use different seeds")
         rules = [rule for d in (self, other) for rule in zip(d.nodes, d.weights, strict=True)]
         info = {key: value for key, value in self.info.items() if other.info.get(key) == value}
         if "num_matvecs" in self.info and "num_matvecs" in other.info:
@@ -296,9 +295,8 @@ class SpectralDensity:
     def load(cls, path: str | os.PathLike[str]) -> SpectralDensity:
         """Read what `save` wrote.
 
-        Raises ValueError, naming the file, where it is damaged, foreign, or of a newer format; OSError where it cannot
-        be read.
-        """
+        Raises ValueError, naming the file, if it is damaged, of another kind, or of a newer format; OSError if it
+        cannot be opened."""
         return read(path, cls)
 
     def bandwidth(self, sigma: float | None) -> float:

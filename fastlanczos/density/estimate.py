@@ -42,39 +42,41 @@ def spectral_density(
 ) -> SpectralDensity:
     """Estimate the eigenvalue density of a symmetric operator by stochastic Lanczos quadrature.
 
-    For each of `num_probes` random vectors, `num_steps` Lanczos steps and the Gauss quadrature of the resulting
-    tridiagonal matrix; the density is the mean over the probes. The defaults are the paper's.
+    Each of `num_probes` random vectors is the start of `num_steps` Lanczos steps. The Gauss quadrature of the
+    tridiagonal matrix gives the nodes and weights of this probe, and the density is the mean over the probes. The
+    defaults are the paper's.
 
-    Where A multiplies several vectors at once (a matrix, or anything with `matmat`), the probes go in lockstep: one
-    product of a block a step, so a network's Hessian goes through the data once a step for all probes.
+    If A multiplies several vectors at once (a matrix, or anything with `matmat`), the probes run in lockstep with one
+    block product per step. A network's Hessian then goes through the data once per step for all probes.
 
     Parameters
     ----------
     A : callable, array, sparse matrix, LinearOperator, tensor or object
         The symmetric operator, as in `lanczos`.
     dim : int, optional
-        Length n of the vectors, where A does not tell.
+        Length n of the vectors. Needed only if A has no shape.
     num_probes, num_steps : int
-        Random vectors, and Lanczos steps (products) for each.
+        Number of random vectors, and of Lanczos steps (products) for each.
     seed : int, SeedSequence, Generator or None
-        Probe i depends on the seed and on i alone: more probes leave the first ones as they were.
+        Probe i depends on the seed and on i alone, so more probes do not change the first ones.
     probes : {"sphere", "gaussian", "rademacher"}
         Distribution of the probes: a uniform direction, independent normal entries (the total weight of a row then
         varies around 1), or random signs. All are unbiased.
     reorthogonalize : {"auto", "full", "none"}
-        "auto" is "full" while the basis fits the memory, otherwise "none", which costs a density nothing in accuracy;
+        "auto" is "full" if the basis fits in memory, otherwise "none". Without reorthogonalization a density is as
+        accurate: on a network's Hessian the cumulative distributions differed by 3e-14 after 60 steps.
         `info["reorthogonalize"]` and the repr say which it was.
     basis_dtype : {"float64", "float32"}
         Storage of the basis.
     rtol : float, optional
-        Take more steps, up to 16 times as many, and draw more probes, up to a thousand, until the 95% band of the
-        cumulative distribution, blurred by the default bandwidth, is within +-rtol everywhere; `num_probes` and
-        `num_steps` are then what to begin with.
+        Requested accuracy: steps (up to 16 times as many) and probes (up to a thousand) are added until the 95% band of
+        the cumulative distribution, blurred by the default bandwidth, is within +-rtol everywhere. `num_probes` and
+        `num_steps` are then the start.
     max_memory : int, optional
-        Bytes that bases and vectors may take together, by default half of what is available. Decides how many probes go
-        in lockstep (`info["lockstep"]`), and what "auto" is.
+        Bytes for bases and vectors together, by default half of what is available. It decides how many probes run at
+        once (`info["lockstep"]`), and what "auto" means.
     like : array, optional
-        A torch tensor makes a callable A get tensors of its dtype.
+        If it is a torch tensor, a callable A gets tensors of its dtype.
     progress : bool
         Show a progress bar over all products.
 
@@ -85,17 +87,16 @@ def spectral_density(
     Raises
     ------
     MemoryError
-        Where "full" is demanded and does not fit; names what would.
+        If "full" is requested and does not fit; the message says what would.
     TypeError, ValueError, NonFiniteError, BaseException
-        As in `lanczos`. The density of the probes that were finished rides on the exception as `finished_probes`
-        (None where there is none).
+        As in `lanczos`. The exception's `finished_probes` is the density of the probes that were finished, or None.
 
     Warns
     -----
     AsymmetryWarning
-        Where the products are not those of one symmetric matrix.
+        If the products are not those of one symmetric matrix.
     UserWarning
-        Where the spectrum is narrower than the default bandwidth, which then hides it.
+        If the spectrum is narrower than the default bandwidth, which then hides its shape.
 
     References
     ----------
@@ -177,8 +178,8 @@ def spectral_density(
     low, high = density.extremes
     if 0 < high - low < 2 * density.sigma:
         warnings.warn(
-            f"the spectrum, [{low:.3g}, {high:.3g}], is narrower than the default bandwidth of {density.sigma:.3g} "
-            f"(the paper's, an absolute width): pass sigma= to see it, for example sigma={(high - low) / 300:.1g}",
+            f"the spectrum, [{low:.3g}, {high:.3g}], is narrower than the default bandwidth of {density.sigma:.3g}, "
+            f"which is absolute (the paper's choice). Pass a smaller one, for example sigma={(high - low) / 300:.1g}",
             UserWarning,
             stacklevel=2,
         )
@@ -205,8 +206,8 @@ def _wanted_probes(density: SpectralDensity, rtol: float) -> int:
     if count >= _MOST_PROBES or steps >= rtol:
         what = f"{count} probes" if steps < rtol else f"{density.info['num_steps']} steps"
         warnings.warn(
-            f"stopped at {what}: the band of the cumulative distribution is +-{half:.2g}, and rtol={rtol:.2g} is "
-            "beyond them",
+            f"stopped at {what}: the band of the cumulative distribution is +-{half:.2g}; rtol={rtol:.2g} was not "
+            "reached",
             UserWarning,
             stacklevel=3,
         )

@@ -49,7 +49,7 @@ def read(path: str | os.PathLike[str], make: Callable[[Any, Any, int, dict[str, 
 
 def _parts(content: bytes) -> tuple[Any, Any, int, dict[str, Any]]:
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise ValueError("it is no npz file, or a torn one")
+        raise ValueError("it is not an npz file, or it is incomplete")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if str(_array(archive, "format", len(content))) != _FORMAT:
             raise ValueError("it holds something else")

@@ -51,12 +51,12 @@ def eigsh(
     progress: bool = False,
     callback: Callable[[EigshState], object] | None = None,
 ) -> Any:
-    """Find k eigenpairs of a symmetric or Hermitian operator, A x = lambda x or A x = lambda M x, as scipy's `eigsh`.
+    """Find k eigenpairs of a symmetric or Hermitian operator, A x = lambda x or A x = lambda M x, like scipy's `eigsh`.
 
-    Multiple eigenvalues come with their multiplicity, whatever the start vector is orthogonal to, and every pair has
-    been verified with a product of its own. Small operators are written out, by n products, and given to LAPACK: up to
-    n = 256 at once where neither `ncv` nor `maxiter` asks for restarts, up to n = 2048 where restarts cannot bring an
-    answer about or 20 n products have not been enough and `maxiter` is not given.
+    All copies of multiple eigenvalues are found, whatever the start vector, and every pair has been verified with a
+    product of its own. Small operators are formed by n products and solved by LAPACK: for n <= 256 at once if neither
+    `ncv` nor `maxiter` is given, for n <= 2048 if restarts fail or 20 n products were not enough and `maxiter` is not
+    given. docs/eigenpairs.md lists the differences from scipy.
 
     Parameters
     ----------
@@ -65,35 +65,35 @@ def eigsh(
     k : int
         How many pairs, 1 <= k <= n.
     M : matrix, LinearOperator or callable, optional
-        Second matrix of the pencil, positive definite (with sigma: semidefinite; in buckling mode A is, and M may be
-        indefinite).
+        Second matrix of the pencil, by default the identity. It must be positive definite; with sigma, positive
+        semidefinite. In buckling mode A must be positive definite instead, and M may be indefinite.
     sigma : float, optional
-        Find eigenvalues near sigma, by products with (A - sigma M)^-1: a sparse or dense LU factorization, `OPinv`
-        where given, or GMRES where only products are known.
+        Find eigenvalues near sigma, with products of (A - sigma M)^-1: by a sparse or dense LU factorization, by
+        `OPinv` if given, or by GMRES if only products of A are known.
     which : {"LM", "SM", "LA", "SA", "BE"}
-        Largest or smallest magnitude, largest or smallest value, or half from each end (one more from the high end for
-        an odd k). With sigma this is about the transformed values, "LM" is what is nearest to sigma. "SM" without sigma
-        needs many products where the operator is indefinite: with a matrix, sigma=0 is faster.
+        Largest or smallest magnitude, largest or smallest value, or half from each end (one more from the high end if k
+        is odd). With sigma this refers to the transformed values, so "LM" means nearest to sigma. "SM" without sigma
+        needs many products if the operator is indefinite; for a matrix, sigma=0 is faster.
     v0 : array_like, shape (n,), optional
-        Start vector; an array on a GPU for a callable that works there.
+        Start vector. Pass an array on a GPU for a callable that works there.
     ncv : int, optional
-        Vectors of n entries that may be kept, k < ncv; by default 2 k + 20. At most ncv + 8 are in use.
+        Number of vectors of n entries that are kept, k < ncv; by default 2 k + 20. At most ncv + 8 vectors are in use.
     maxiter : int, optional
-        The most restarts, by default 10 n.
+        Maximum number of restarts, by default 10 n.
     tol : float
-        Residual norms relative to the eigenvalue; 0 is the precision of A's dtype. Values are more accurate than that:
-        their error is about the residual squared over the gap.
+        Residual norm relative to the eigenvalue; 0 means the precision of A's dtype. Eigenvalues are more accurate than
+        that: their error is about the residual squared over the gap.
     return_eigenvectors : bool
         Whether to return vectors as well.
     Minv, OPinv : matrix, LinearOperator or callable, optional
         Products with M^-1 and with (A - sigma M)^-1.
     mode : {"normal", "buckling", "cayley"}
-        With sigma, which transformation: 1 / (lambda - sigma), lambda / (lambda - sigma) or
-        (lambda + sigma) / (lambda - sigma).
+        With sigma, the transformation: 1 / (lambda - sigma), lambda / (lambda - sigma) or (lambda + sigma) / (lambda -
+        sigma).
     rng : int, Generator or None
-        Draws the random vectors. The same call gives the same bits; None is a fixed seed.
+        Seed of the random vectors. None is a fixed seed, so the same call gives the same bits.
     dim : int, optional
-        n, where A does not tell.
+        n. Needed only if A has no shape.
     progress : bool
         Show a progress bar that counts products.
     callback : callable, optional
@@ -102,25 +102,25 @@ def eigsh(
     Returns
     -------
     w : ndarray, shape (k,)
-        Eigenvalues in ascending order, or without `return_eigenvectors` and sigma, as from scipy, the most wanted last:
-        float32 where A is in single precision, otherwise float64.
+        Eigenvalues in ascending order. Without `return_eigenvectors` and without sigma their order is scipy's, the most
+        wanted last. float32 if A is in single precision, otherwise float64.
     v : array, shape (n, k)
-        Eigenvectors v[:, i], orthonormal (in M's inner product); in A's dtype, or complex where A is. Not returned
-        where `return_eigenvectors` is False. Of tensors and arrays on a GPU both are of that kind.
+        Eigenvectors v[:, i] in A's dtype, orthonormal in M's inner product (in buckling mode in A's). Not returned if
+        `return_eigenvectors` is False. For tensors and arrays on a GPU, w and v are of the same type.
 
     Raises
     ------
     TypeError, ValueError
-        For arguments of the wrong type, shape or value, and for an operator that is not symmetric.
+        For arguments of the wrong type, shape or value, and for operators that are not symmetric.
     NonFiniteError
-        Where a product has NaN or infinite entries.
+        If a product has NaN or infinite entries.
     scipy.sparse.linalg.ArpackNoConvergence
-        Where `maxiter` restarts do not suffice, or products are too inexact for `tol`: `eigenvalues` and `eigenvectors`
-        hold the pairs that are verified.
+        If `maxiter` restarts are not enough, or products are too inexact for `tol`. Its `eigenvalues` and
+        `eigenvectors` are the pairs that were verified.
     RuntimeError
-        Where A - sigma M is singular.
+        If A - sigma M is singular.
 
-    What ends a run from outside, Ctrl-C or an exception of a callable, carries the last `EigshState` as `partial`.
+    Ctrl-C, and exceptions of a callable, carry the last `EigshState` as `partial`.
 
     References
     ----------
@@ -220,7 +220,7 @@ def _check(k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv:
         raise ValueError(f"tol must be a number in [0, 1), got {tol!r}")
     if sigma is None:
         if mode != "normal":
-            raise ValueError(f'mode="{mode}" is a transformation about sigma: give sigma')
+            raise ValueError(f'mode="{mode}" is a transformation around sigma: give sigma')
         if OPinv is not None:
             raise ValueError("OPinv is (A - sigma M)^-1: give sigma as well")
         if Minv is not None and M is None:
@@ -231,7 +231,7 @@ def _check(k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv:
     if Minv is not None:
         raise ValueError("Minv is not used with sigma: give OPinv, which is (A - sigma M)^-1")
     if mode != "normal" and sigma == 0:
-        raise ValueError(f'mode="{mode}" needs a sigma other than 0, for which the operator is constant')
+        raise ValueError(f'mode="{mode}" needs a sigma other than 0: with sigma=0 the operator is constant')
 
 
 class _Search:

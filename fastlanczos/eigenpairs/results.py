@@ -1,4 +1,4 @@
-"""What a search for eigenpairs tells: while it runs, when it ends, and when it ends without all of them."""
+"""Results of a search for eigenpairs: its state while it runs, the pairs, and the exception if some are missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Eigenpairs", "EigshState", "NotConverged"]
 
 @dataclass(frozen=True)
 class EigshState:
-    """What a callback of `eigsh` is given after each restart.
+    """State of a search, passed to `eigsh`'s callback after each restart.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What eigsh iterates with where that is not A itself: operators whose extreme eigenvalues are a pencil's wanted ones.
+"""Operators that `eigsh` iterates with instead of A: their extreme eigenvalues are the wanted ones of a pencil.
 
 | mode     | operator                        | inner product | its eigenvalue t is         |
 |----------|---------------------------------|---------------|-----------------------------|
@@ -131,8 +131,8 @@ def _check_inverse(
     error = float(np.linalg.norm(parts[0] + parts[1] + parts[2])) / size
     if not error < 1e-3:
         raise ValueError(
-            f"OPinv is not (A - sigma M)^-1: for a random b, (A - sigma M) OPinv b differs from b by {error:.1e} of "
-            "the size of the terms. Is it for another sigma, or does it not converge?"
+            f"OPinv is not (A - sigma M)^-1: for a random vector b, (A - sigma M) OPinv b differs from b by "
+            f"{error:.1e} (relative). Check that OPinv is for this sigma, and that it converges"
         )
 
 
@@ -176,8 +176,8 @@ def _solver(X: Any, dim: int, name: str, dtype: str) -> Matvec:
         x, info = gmres(operator, b, rtol=precision, atol=0.0, restart=min(dim, 100), maxiter=100)
         if info != 0:
             raise ValueError(
-                f"{name} is only known by its products, and GMRES did not solve with it to {precision:.0e} in 10,000 "
-                f"steps: give {'Minv' if name == 'M' else 'OPinv'}, a solver of your own, or the matrix"
+                f"{name} is known only through its products, and GMRES did not solve with it to {precision:.0e} in "
+                f"10,000 steps. Pass a solver of your own as {'Minv' if name == 'M' else 'OPinv'}, or pass the matrix"
             )
         return x  # type: ignore[no-any-return]
 
@@ -204,7 +204,7 @@ def _sparse_lu(X: Any, name: str) -> Matvec:
 def _singular(name: str) -> str:
     if name == "M":
         return "M is exactly singular: without sigma it must be positive definite"
-    return "A - sigma M is exactly singular, so sigma is an eigenvalue: take a sigma a little beside it"
+    return "A - sigma M is exactly singular, so sigma is an eigenvalue: move sigma slightly"
 
 
 def complex_of(*operators: Any) -> bool:

@@ -172,9 +172,9 @@ class ThickRestart:
             if self._pencil is None:
                 raise ValueError(not_symmetric(rows.asymmetry))
             raise NotConverged(
-                f"products that solve with a matrix are {rows.asymmetry:.1e} (relative to the norm) away from those of "
-                "a symmetric operator: sigma is as good as an eigenvalue (take one a little beside it), or A, M or the "
-                "solver that was given is not symmetric",
+                f"solving with a matrix gave products that deviate from symmetry by {rows.asymmetry:.1e} of their "
+                "norm. Either sigma is too close to an eigenvalue (move it slightly), or A, M or the given solver is "
+                "not symmetric",
                 Eigenpairs(np.empty(0), self._run.rows(0)),
             )
         return ritz
@@ -234,7 +234,7 @@ class ThickRestart:
         self._restarts += 1
         self._report(ritz, new)
         if self._restarts > self._max_restarts:
-            raise NotConverged(f"{self._max_restarts} restarts were not enough", self.converged())
+            raise NotConverged(f"not converged: {self._max_restarts} restarts were not enough", self.converged())
         if self._stopped:
             raise NotConverged(self._stopped, self.converged())
         done = rows.converged(ritz, new)

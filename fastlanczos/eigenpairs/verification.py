@@ -67,9 +67,9 @@ class Verification:
         worst = int(np.argmax(np.where(good, 0.0, residuals)))
         value = self.values[self._rows.earlier + worst]
         return (
-            f"{np.count_nonzero(~good)} pairs do not hold: with lambda = {value:.6g}, A x differs from "
-            f"lambda x by {residuals[worst]:.1e}. The operator is less exact, or less symmetric "
-            f"(asymmetry {self._rows.asymmetry:.1e}), than tol = {self._rows.tol:.1e} asks for"
+            f"{np.count_nonzero(~good)} pairs failed verification: for lambda = {value:.6g}, |A x - lambda x| is "
+            f"{residuals[worst]:.1e}. The operator's products are not exact enough, or not symmetric enough (asymmetry "
+            f"{self._rows.asymmetry:.1e}), for tol = {self._rows.tol:.1e}"
         )
 
     def _choose(self) -> None:
@@ -82,7 +82,7 @@ class Verification:
         if self._source is not None and self._clusters.crowded and beyond_rounding:
             raise NotConverged(
                 f"more than {rows.locked.size} values are within {np.sqrt(self._clusters.ties):.0e} of the norm of 0, "
-                "too many for products to tell which are the smallest: give sigma=0, or a larger ncv",
+                "and products cannot tell which are the smallest: pass sigma=0, or a larger ncv",
                 Eigenpairs(np.empty(0), rows.run.rows(0)),
             )
         rotation = np.eye(rows.earlier + chosen.size, rows.run.steps, dtype=vectors.dtype)

@@ -1,4 +1,4 @@
-"""Where a Lanczos run lives: three kinds of runs with one set of methods.
+"""Where a Lanczos run lives: three kinds of runs with the same methods.
 
 | file         | what it holds                                                              |
 |--------------|----------------------------------------------------------------------------|

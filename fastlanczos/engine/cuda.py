@@ -23,15 +23,15 @@ def cuda() -> ModuleType:
     """Return the CUDA engine; RuntimeError where there is none, or no GPU that it can use."""
     if _cuda is None:
         raise RuntimeError(
-            f"fastlanczos has no CUDA engine to work on arrays of a GPU: {_missing}. Install the CUDA toolkit and "
+            f"arrays on a GPU need fastlanczos' CUDA engine, which is {_missing}. Install the CUDA toolkit and "
             "reinstall with FASTLANCZOS_CUDA=1 in the environment, or pass CPU arrays"
         )
     if _cuda.device_count() == 0:
         report = _cuda.describe()
         raise RuntimeError(
-            f"fastlanczos has its CUDA engine, but finds no GPU to run it on ({report['problem'] or 'none is there'}): "
-            f"it needs a driver for CUDA {_version(report['runtime'])}, found "
-            f"{_version(report['driver']) if report['driver'] else 'no driver'}. Pass CPU arrays otherwise"
+            f"fastlanczos' CUDA engine finds no GPU ({report['problem'] or 'none is there'}). It needs a driver for "
+            f"CUDA {_version(report['runtime'])}, found "
+            f"{_version(report['driver']) if report['driver'] else 'no driver'}. Without a GPU pass CPU arrays"
         )
     return _cuda
 

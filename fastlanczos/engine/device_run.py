@@ -16,11 +16,10 @@ __all__ = ["DeviceRun"]
 
 
 class DeviceRun:
-    """As `HostRun`, on a device: steps are launched and not waited for.
+    """As `HostRun`, on a GPU: steps are launched, and the host does not wait for them.
 
-    Whether a run has ended early, or a product was not finite, is noticed when the device has said so, at the latest
-    with the last step. Until then further steps are launched, and do nothing.
-    """
+    The host learns later that a run has ended early or that a product was not finite, at the latest with the last step.
+    Steps that are launched until then do nothing."""
 
     def __init__(self, dim: int, max_steps: int, storage: str | None, framework: Framework) -> None:
         self.dim = dim

@@ -1,7 +1,7 @@
-"""The kinds of arrays that vectors come in: NumPy, CPU tensors, and arrays on a GPU.
+"""Array types that vectors come in: NumPy, CPU tensors, and arrays on a GPU.
 
-Who gives arrays of a kind gets arrays of that kind, and the kind decides where a run lives: `HostRun` or `DeviceRun`.
-"""
+Results come back in the array type that was passed in. The array type also decides whether the run happens on the CPU
+(`HostRun`) or on a GPU (`DeviceRun`)."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class DeviceKind:
 
 
 def kind_like(x: Any, what: str) -> Kind:
-    """Return the kind of array that `x` is; None and anything that is no array of a framework count as NumPy.
+    """Return the kind of array that `x` is; None, and everything that is not an array of a library, count as NumPy.
 
     Raises RuntimeError for an array on a GPU where there is no CUDA engine to work on it.
     """

@@ -16,7 +16,7 @@ __all__ = ["quadrature", "spectral_norm"]
 
 
 def quadrature(alpha: Any, beta: Any) -> tuple[Float64, Float64]:
-    """Nodes and weights of the Gauss quadrature that symmetric tridiagonal matrices stand for.
+    """Return nodes and weights of the Gauss quadrature rules of symmetric tridiagonal matrices.
 
     For T with diagonal `alpha` and off-diagonal `beta`, T = S diag(nodes) S^T, the weights are the squared first
     components S[0]**2, so that `sum(weights * f(nodes))` is the (1, 1) entry of f(T). When T comes from m Lanczos steps
@@ -25,8 +25,7 @@ def quadrature(alpha: Any, beta: Any) -> tuple[Float64, Float64]:
     Parameters
     ----------
     alpha : array_like, shape (..., m), float64
-        Diagonals; leading dimensions are a batch. Arrays on a GPU (both) are solved there, one thread a matrix, and
-        the result is there.
+        Diagonals; leading dimensions are a batch. If alpha and beta are on a GPU, so is the result.
     beta : array_like, shape (..., m - 1), float64
         Off-diagonals. Signs do not matter; zeros split the matrix.
 
@@ -38,9 +37,9 @@ def quadrature(alpha: Any, beta: Any) -> tuple[Float64, Float64]:
     Raises
     ------
     ValueError
-        Where the shapes do not fit each other or an entry is not finite.
+        If the shapes do not fit each other, or an entry is not finite.
     TypeError
-        Where the entries are not real numbers.
+        If the entries are not real numbers.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What a Gauss rule's finite number of nodes leaves, from the rules of fewer steps of the same run."""
+"""The error that a finite number of Lanczos steps leaves, estimated from the rules of fewer steps of the same run."""
 
 from __future__ import annotations
 

@@ -46,19 +46,19 @@ def lanczos(
 
         Matrices and compiled functions run without Python and without the GIL.
     dim : int, optional
-        Length n of the vectors, where A does not tell.
+        Length n of the vectors. Needed only if A has no shape.
     num_steps : int, optional
-        Steps m to take, by default min(n, 100). The run ends earlier at an invariant subspace, at n steps at the
-        latest.
+        Number of steps m, by default min(n, 100). The run ends earlier if it finds an invariant subspace, and at n
+        steps at the latest.
     v0 : array_like, shape (n,), optional
         Start vector. With a torch tensor, a callable A gets tensors of its dtype, and the basis is a tensor.
     seed : int, SeedSequence, Generator or None
-        Draws the start vector where v0 is not given: the same seed, the same bits, whatever the number of threads.
+        Seed of the random start vector if v0 is not given. The same seed gives the same bits for any number of threads.
     reorthogonalize : {"full", "none"}
-        "full" keeps V orthonormal to rounding. "none" is the three-term recurrence in constant memory: right for
-        spectral densities, while eigenvalues that converge come out several times.
+        "full" keeps V orthonormal to rounding. "none" is the three-term recurrence in constant memory. Converged
+        eigenvalues then appear several times; spectral densities are not affected.
     return_basis : bool
-        Whether the result carries V; without it memory is given back at the end.
+        Whether the result has V. If False, its memory is freed at the end.
     basis_dtype : {"float64", "float32"}
         Storage of V. With float32, V is orthonormal to about 1e-8 and T as accurate as with float64.
     progress : bool
@@ -76,17 +76,17 @@ def lanczos(
     TypeError, ValueError
         For arguments and products of the wrong type, shape or dtype.
     NonFiniteError
-        Where a product has NaN or infinite entries.
+        If a product has NaN or infinite entries.
     RuntimeError
-        Where a compiled function returns another status than 0.
+        If a compiled function returns a status other than 0.
     BaseException
-        Whatever A raises, KeyboardInterrupt included. Every exception out of a run carries the finished steps as
-        `partial`, a LanczosResult.
+        Whatever A raises, and KeyboardInterrupt. Every exception carries the finished steps as `partial`, a
+        LanczosResult.
 
     Warns
     -----
     AsymmetryWarning
-        Where the products are not those of one symmetric matrix.
+        If the products are not those of one symmetric matrix.
 
     References
     ----------

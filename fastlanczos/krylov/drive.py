@@ -1,4 +1,4 @@
-"""Iterations and an operator, brought together: natively, as a block, or one vector at a time."""
+"""The loop of a run: products and steps, without Python, as a block, or one vector at a time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ def drive(
     callback: Callable[[], object] | None = None,
     until: int | None = None,
 ) -> None:
-    """Run iterations in lockstep to their ends, one product for all of them at a time where the operator can.
+    """Run iterations in lockstep to their ends, with one block product for all of them if the operator has `matmat`.
 
-    With `until` they stop after so many steps, and can be taken further: all that go on must have taken equally many.
+    With `until` they stop after so many steps and can be continued; all that continue must have taken equally many.
 
-    Whatever is raised carries the finished part as `partial`: a LanczosResult, or a list of them for several
-    iterations. `callback` is called after each step; StopIteration out of it ends the run.
-    """
+    Every exception carries the finished part as `partial`: a LanczosResult, or a list of them for several iterations.
+    `callback` is called after each step; StopIteration out of it ends the run."""
     active = list(iterations) if until is None else [it for it in iterations if not it.finished]
     most = iterations[0].max_steps if until is None else until
     # Counted here, since a run on a GPU is waited for where it is asked.

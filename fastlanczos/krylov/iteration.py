@@ -22,26 +22,26 @@ __all__ = ["LanczosIteration", "run_natively", "step_together", "vectors_togethe
 
 
 class LanczosIteration:
-    """Lanczos without a callback: give it the product of `vector`, step by step.
+    """Lanczos without a callback: you pass the product A @ vector, step by step.
 
     Parameters
     ----------
     dim : int
         Length n of the vectors.
     max_steps : int
-        The most steps m to take. With a basis, min(m, n) rows of n entries are reserved.
+        Maximum number of steps m. With a basis, min(m, n) rows of n entries are reserved.
     v0 : array_like, shape (n,), optional
-        Start vector, normalised here. A torch tensor makes `vector` a tensor of its dtype, an array on a GPU makes
-        the run one there.
+        Start vector; it is normalised here. If it is a torch tensor, `vector` is a tensor of its dtype. If it is on a
+        GPU, the run happens there.
     seed : int, SeedSequence, Generator or None
-        Draws the start vector where v0 is not given. The same seed gives the same bits.
+        Seed of the random start vector if v0 is not given. The same seed gives the same bits.
     like : array, optional
-        An array of the kind that `vector` is to be (NumPy, torch, CuPy, JAX or Numba), where v0 does not say. On a
-        GPU the run is there as well: steps are launched on the framework's current stream and not waited for, and
-        whatever reads numbers back (`alpha`, `num_steps`, `result()`) waits.
+        An array of the type that `vector` should have (NumPy, torch, CuPy, JAX or Numba), if v0 is not given. If it is
+        on a GPU, the run happens there: steps are launched on the library's current stream, and only what reads numbers
+        (`alpha`, `num_steps`, `result()`) waits for them.
     reorthogonalize : {"full", "none"}
-        Keep the basis and orthogonalize against all of it, or run the three-term recurrence in constant memory: the
-        spectral measure of v0 comes out as well, but eigenvalues that converge appear several times.
+        "full" keeps the basis and orthogonalizes against all of it. "none" is the three-term recurrence in constant
+        memory: the spectral measure of v0 is as accurate, but converged eigenvalues appear several times.
     basis_dtype : {"float64", "float32"}
         Storage of the basis. float32 halves memory and traffic; arithmetic stays in float64, rows are then
         orthogonal to about 1e-8, and T is as accurate as with float64.
@@ -59,7 +59,7 @@ class LanczosIteration:
     TypeError, ValueError
         For sizes, start vectors and names that do not fit, naming what was given and what is wanted.
     MemoryError
-        Where the basis cannot be reserved; says how large it is and what would fit.
+        If the basis cannot be allocated; the message says how large it is and what would fit.
 
     References
     ----------
@@ -176,7 +176,7 @@ class LanczosIteration:
         return max(self._precision, precision_of(stored))
 
     def step(self, product: Any) -> bool:
-        """Take one step with the product A @ vector; return whether another one is wanted.
+        """Take one step with the product A @ vector; return whether another step follows.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class LanczosIteration:
         """
         if self.finished:
             raise ValueError(
-                f"the run is finished after {self.num_steps} of {self.max_steps} steps: it takes no further product"
+                f"the run is finished after {self.num_steps} of {self.max_steps} steps and takes no further product"
             )
         z = self._run.product(product, f"the product in Lanczos step {self._run.launched + 1}")
         if not self._run.advance(z):
@@ -207,7 +207,7 @@ class LanczosIteration:
         return not self.finished
 
     def result(self) -> LanczosResult:
-        """Return what the steps so far amount to; the basis is shared with the iteration, not copied."""
+        """Return the result of the steps so far; the basis is shared with the iteration, not copied."""
         if self.num_steps == 0:
             raise ValueError("no step has been taken yet: there is no result")
         rows = self._run.rows(self.num_steps)
@@ -222,7 +222,7 @@ class LanczosIteration:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a run is, as numbers, strings and NumPy arrays that share no memory with it.
+        """Return the complete state of the run, as numbers, strings and copied NumPy arrays.
 
         Raises RuntimeError after Ctrl-C in the middle of a native step, which cannot be taken up again.
         """
@@ -241,15 +241,15 @@ class LanczosIteration:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any], *, like: Any = None) -> LanczosIteration:
-        """Take up a run where `state_dict` left it; what follows has the same bits as without the interruption.
+        """Continue a run from its `state_dict`; the following steps have the same bits as without the interruption.
 
         Parameters
         ----------
         state : dict
             What `state_dict` returned.
         like : array, optional
-            An array of the kind that `vector` is to be, on a GPU or not; by default NumPy, or a CPU tensor of the dtype
-            it was.
+            An array of the type that `vector` should have, on a GPU or not. By default NumPy, or a CPU tensor if it was
+            one.
 
         Raises
         ------

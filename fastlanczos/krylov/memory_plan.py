@@ -1,4 +1,4 @@
-"""What a density's probes need in memory, and how many of them fit in it together."""
+"""Memory planning: how many probes run at once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _RECENT = {"float64": 0, "float32": 2, None: 1}  # vectors kept beside the basis
 
 @dataclass(frozen=True)
 class Plan:
-    """How to run: `reorthogonalize` is "full" or "none", `lockstep` the number of probes that go together.
+    """How to run: `reorthogonalize` is "full" or "none", `lockstep` the number of probes that run at once.
 
-    `fitting` runs, but for what a product of several takes, are as many as the memory holds.
-    """
+    `fitting` is the number of runs that fit in memory, not counting what a block product needs."""
 
     reorthogonalize: str
     lockstep: int

@@ -1,4 +1,4 @@
-"""Lanczos runs from several start vectors, as many in lockstep as a plan says."""
+"""Lanczos runs from several start vectors, several at once as the memory plan says."""
 
 from __future__ import annotations
 

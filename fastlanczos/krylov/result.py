@@ -27,18 +27,17 @@ class LanczosResult:
     beta : ndarray, shape (m - 1,), float64
         Off-diagonal of T, not negative.
     basis : array, shape (m, n), or None
-        V: rows are the Lanczos vectors, orthonormal to rounding; a tensor where the run was on tensors. None where it
-        was not kept.
+        V: rows are the Lanczos vectors, orthonormal to rounding; a tensor if the run was on tensors. None if it was not
+        kept.
     residual_norm : float
         Norm of r: how far the space is from being invariant.
     num_steps : int
         m.
     breakdown : bool
-        True when the run ended before the steps it was asked for, because the space is invariant: the Ritz values are
-        then eigenvalues.
+        True if the run ended early because the Krylov space is invariant. The Ritz values are then eigenvalues.
     asymmetry : float
-        max |v_j . (A v_k - T part)| over j < k, relative to the norm of T: the noise of the operator. About 1e-16 for
-        a symmetric operator in float64.
+        How far the operator was from a symmetric one: max |v_j . (A v_k - T part)| over j < k, relative to the norm of
+        T. About 1e-16 for a symmetric operator in float64.
 
     Examples
     --------
@@ -76,9 +75,8 @@ class LanczosResult:
     def eigh(self) -> tuple[Any, Any]:
         """Return (Ritz values (m,) ascending, Ritz vectors (n, m) in columns), as `numpy.linalg.eigh` does.
 
-        Tensors where the basis is one, arrays on a GPU where it is there. Raises ValueError where no basis was kept:
-        `quadrature` needs none.
-        """
+        They are tensors, or arrays on a GPU, if the basis is one. Raises ValueError if no basis was kept; `quadrature`
+        needs none."""
         if self.basis is None:
             raise ValueError(
                 'Ritz vectors need the basis, which this run did not keep: run with reorthogonalize="full" and '

@@ -34,17 +34,15 @@ def batches_of(data: Any) -> Callable[[], Iterator[Any]]:
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, torch.Tensor) for part in data):
         return lambda: iter([data])
     if isinstance(data, torch.utils.data.Dataset):
-        raise TypeError(
-            "data is a Dataset, whose samples come one by one: wrap it in a DataLoader(data, batch_size=...)"
-        )
+        raise TypeError("data is a Dataset, which gives single samples: wrap it in a DataLoader(data, batch_size=...)")
     if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
         raise TypeError(
             f"data must be an iterable of batches (a DataLoader, a list) or two tensors, got {type(data).__name__}"
         )
     if hasattr(data, "__next__"):  # an iterator; nothing is drawn from it, nor any loader begun, to find out
         raise TypeError(
-            f"data is a {type(data).__name__}, which can be gone through only once, and every product needs the whole "
-            "data set: give a list of its batches, or a DataLoader"
+            f"data is a {type(data).__name__}, which can be gone through only once, but every product needs the whole "
+            "data set: pass a list of its batches, or a DataLoader"
         )
     return lambda: iter(data)
 
@@ -160,7 +158,7 @@ def num_samples(*parts: Any) -> int:
         for value in values:
             if isinstance(value, torch.Tensor) and value.ndim > 0:
                 return int(value.shape[0])
-    raise TypeError("neither target nor output is a tensor with a batch dimension: their samples cannot be counted")
+    raise TypeError("samples cannot be counted: neither target nor output is a tensor with a batch dimension")
 
 
 def samples_or_none(batch: Any) -> int | None:

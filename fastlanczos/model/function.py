@@ -1,4 +1,4 @@
-"""A model and its loss as a function of parameters, which leaves the model alone."""
+"""The loss of a model as a function of its parameters. The model itself is not changed."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ class ModelFunction:
         self.draws = self.draws or not torch.equal(before, torch.get_rng_state())
         if self.draws and self._seed is None:
             raise ValueError(
-                "the model draws random numbers as it computes (dropout, noise): each product would belong to another "
-                "matrix. Call model.eval(), or pass seed= to draw the same ones in every product"
+                "the model draws random numbers as it computes (dropout, noise), so each product would belong to a "
+                "different matrix. Call model.eval(), or pass seed= to draw the same ones in every product"
             )
         return loss
 

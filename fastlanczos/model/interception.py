@@ -1,8 +1,7 @@
-"""What is put in the place of torch's functions while a model and its loss are evaluated.
+"""Replacements of torch functions while a model and its loss are evaluated.
 
-Linear layers, convolutions, smooth activations, batch norm and cross entropy get derivatives in closed form; batch norm
-the statistics that are asked for; and each loss function of torch leaves a note of what its mean is divided by.
-"""
+Linear layers, convolutions, smooth activations, batch norm and cross entropy get derivatives in closed form. Batch norm
+uses the requested statistics. Each loss function of torch records the divisor of its mean."""
 
 from __future__ import annotations
 
@@ -189,7 +188,10 @@ class Interception(TorchFunctionMode):
                 self._collect.add(x)
                 raise LayerReached
             else:
-                raise RuntimeError("the model went through more batch norms than in an earlier pass")
+                raise RuntimeError(
+                    "the model used more batch-norm layers than in an earlier pass: population statistics need the "
+                    "same ones in all"
+                )
         else:
             self.coupled = True
         if not self.closed or not _plain(x, weight, bias):

@@ -1,4 +1,4 @@
-"""The loss of a batch as a sum, and what the mean over the whole data set divides the sum over all batches by."""
+"""The loss of a batch as a sum, and its part of the divisor of the mean over the data set."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def _own_loss(output: Any) -> Any:
     loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
     if loss is None:
         raise TypeError(
-            f"loss_fn is None, which means the model's own loss, but its output ({type(output).__name__}) has none: "
-            'give loss_fn(output, target), or batches with the key "labels" to a model that computes a loss from them'
+            f"loss_fn is None, so the model must compute its own loss, but its output ({type(output).__name__}) has "
+            'none: pass loss_fn(output, target), or batches with the key "labels" to a model that computes one'
         )
     return loss
 

@@ -1,4 +1,4 @@
-"""A data set gone through in pieces on the device: batches as they are, put together or cut, and their sums."""
+"""A data set in pieces on the device: batches as they are, merged or cut, and sums over them."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ class Pieces:
                     len(ratios) != len(loss.ratios) or not np.allclose(ratios, loss.ratios, rtol=1e-6)
                 ):
                     raise ValueError(
-                        "loss_fn is composed of means that are weighted, ignore targets, or are over varying numbers "
-                        "of terms, so that the batches' losses cannot be put together as the whole data set's: return "
+                        "loss_fn combines several means (weighted, with ignored targets, or over varying numbers of "
+                        "terms), so the loss of the whole data set does not follow from those of its batches. Return "
                         'one of torch\'s loss functions as it is, or one value per sample with reduction="none"'
                     )
                 ratios = loss.ratios

@@ -1,4 +1,4 @@
-"""Anything that multiplies a vector, as one `Operator`: the one place that knows what A may be."""
+"""`as_operator` turns every accepted form of A into an `Operator`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ _ACCEPTED = (
 
 @dataclass(frozen=True)
 class Operator:
-    """A symmetric operator, and the ways there are to multiply with it.
+    """A symmetric operator and its ways to multiply.
 
-    `native` needs no Python; otherwise `matvec` takes and returns vectors of the given kind, and `matmat`, where there
-    is one, blocks of columns (n, p) at once.
-    """
+    `native` multiplies without Python. Otherwise `matvec` takes and returns vectors of the given kind, and `matmat`, if
+    there is one, blocks of columns (n, p)."""
 
     dim: int
     kind: Kind
@@ -53,7 +52,7 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
     if dim is not None:
         dim = as_dimension(dim, "dim")
     if isinstance(A, np.ma.MaskedArray):
-        raise TypeError("A is a masked array, whose mask would be lost: fill it first")
+        raise TypeError("A is a masked array, and masks are not supported: fill it first")
     A = without_lists(A, "A")
     if on_device(A) or _is_sparse_of_cupy(A):
         return _device_matrix(A, dim)

@@ -1,4 +1,4 @@
-"""Random vectors to probe an operator with: reproducible, and the same whatever else is drawn."""
+"""Random probe vectors. Each depends on the seed and its index alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Confidence intervals of a mean of few and skewed samples."""
+"""Confidence intervals for the mean of few, skewed samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a folder to report on: tracked runs, and a study's settings, experiments and findings if it is one."""
+"""The contents of a folder to report on: tracked runs, or a study with settings, experiments and findings."""
 
 from __future__ import annotations
 

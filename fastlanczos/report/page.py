@@ -1,4 +1,4 @@
-"""One page with everything in it, that opens from disk without a network."""
+"""One HTML page that contains everything and opens without a network."""
 
 from __future__ import annotations
 

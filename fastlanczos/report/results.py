@@ -1,4 +1,4 @@
-"""What a study has found so far, read back from its folder."""
+"""The results of a study so far, read from its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's claims beside what a study measured, with a verdict computed from the numbers and their uncertainty."""
+"""The paper's claims, the measured numbers, and verdicts computed from the confidence intervals."""
 
 from __future__ import annotations
 

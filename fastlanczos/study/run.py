@@ -54,7 +54,7 @@ def run(
     settings: Settings | None = None,
     progress: bool = True,
 ) -> list[Finding]:
-    """Run the study into the folder `output`; go on with it where one was begun there.
+    """Run the study into the folder `output`, or continue one that was begun there.
 
     Parameters
     ----------

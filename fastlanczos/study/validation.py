@@ -1,4 +1,4 @@
-"""The estimate against the exact density on a network small enough for both, as steps and probes grow."""
+"""Errors of estimated densities against the exact one, on a small network, for several numbers of steps and probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An accuracy asked for instead of a number of probes: steps and probes are added until it is there."""
+"""A requested accuracy: steps and probes are added until it is reached."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Accuracy:
         if rtol is None and atol is None:
             if max_matvecs is not None:
                 raise ValueError(
-                    f"max_matvecs={max_matvecs} is where to stop short of an accuracy: give rtol= or atol= with it, or "
-                    "num_probes= and num_steps= in its place"
+                    f"max_matvecs={max_matvecs} limits the search for an accuracy: pass rtol= or atol= with it. "
+                    "Without them, num_probes= and num_steps= set the number of products"
                 )
             return None
         limit = _MOST_PRODUCTS if max_matvecs is None else as_dimension(max_matvecs, "max_matvecs")
@@ -58,8 +58,8 @@ class Accuracy:
     def warn(self, num_matvecs: int, estimate: object, aim: float, reason: str) -> None:
         """Warn the caller of the public function that called: the accuracy is not there."""
         warnings.warn(
-            f"stopped after {num_matvecs} products at {estimate}, short of the accuracy asked for, +- {aim:.2g}: it "
-            f"takes {reason}",
+            f"stopped after {num_matvecs} products at {estimate}: the requested accuracy of +- {aim:.2g} was not "
+            f"reached, it takes {reason}",
             UserWarning,
             stacklevel=4,
         )

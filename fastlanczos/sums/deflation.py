@@ -1,4 +1,4 @@
-"""A low-rank part of an operator that is known exactly, so that only the rest is left to chance."""
+"""Deflation: a low-rank part of the sum is known exactly, and probes estimate only the rest."""
 
 from __future__ import annotations
 

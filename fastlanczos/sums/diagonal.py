@@ -40,7 +40,7 @@ def diagonal(
     like: Any = None,
     progress: bool = False,
 ) -> DiagonalEstimate:
-    """Estimate the diagonal of f(A), each entry with its own error, of both parts as for `trace`.
+    """Estimate the diagonal of f(A), with an error for each entry.
 
     The mean of v * f(A) v over probes v of random signs; where the spectrum allows, on the complement of the
     eigenvectors that one run finds, whose own part is exact.

@@ -1,4 +1,4 @@
-"""An estimated number, or several, with both parts of its error."""
+"""Estimates with their errors: from the choice of probes, and from the finite number of steps."""
 
 from __future__ import annotations
 

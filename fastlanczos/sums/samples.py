@@ -1,4 +1,4 @@
-"""v' f(A) v for one probe v after the other, by runs without a basis that can be taken further."""
+"""Samples v' f(A) v for random probes v, from runs without a basis that can be continued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tr f(A) from random probes, with an error bar that can be asked for."""
+"""tr f(A) and log det A from random probes, to a requested accuracy."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def trace(
     like: Any = None,
     progress: bool = False,
 ) -> Estimate:
-    """Estimate tr f(A) of a symmetric operator by stochastic Lanczos quadrature, with both parts of the error.
+    """Estimate tr f(A) of a symmetric operator by stochastic Lanczos quadrature, with an error for probes and steps.
 
-    Each probe v, a uniform direction of norm sqrt(n), gives v' f(A) v by the Gauss rule of a Lanczos run, without a
-    basis: a sum needs none. Where the spectrum allows, one run more takes out what it knows exactly, and leaves the
-    rest to the probes.
+    For each probe v, a uniform direction of norm sqrt(n), the Gauss rule of a Lanczos run gives v' f(A) v. The runs
+    keep no basis, since sums do not need one. If it reduces the variance, one more run finds a low-rank part exactly,
+    and the probes estimate only the rest.
 
     Parameters
     ----------
@@ -52,22 +52,24 @@ def trace(
         f: vectorized, or "log", "exp", "sqrt", "inv", "inv_sqrt", "sign", "identity". None: the trace of A itself, for
         which a probe takes a single product.
     num_probes : int, optional
-        Probes, by default 20; with `rtol` or `atol` the number to begin with, by default 10.
+        Number of probes, by default 20. With `rtol` or `atol` it is the number at the start, by default 10.
     num_steps : int
-        Lanczos steps for each probe, and for the deflation; with `rtol` or `atol` the number to begin with.
+        Number of Lanczos steps for each probe and for the deflation. With `rtol` or `atol` it is the number at the
+        start.
     rtol, atol : float, optional
-        Take more steps, and draw more probes, until the 95% interval's half width is below max(atol, rtol |value|).
-        What was computed is kept.
+        Requested accuracy: steps and probes are added until the half width of the 95% interval is below max(atol, rtol
+        |value|). Earlier steps and probes are kept.
     max_matvecs : int, optional
-        Products at which to stop short of that, with a warning; by default 100,000.
+        Maximum number of products for that, by default 100,000. A warning says if the accuracy was not reached.
     method : {"auto", "hutchinson", "deflated", "xtrace"}
-        "hutchinson" takes nothing out. "deflated" takes out the eigenvectors that one run of `num_steps` steps finds
-        (for fun=None, its whole Krylov space). "auto" does that where it leaves less than a third of the variance.
-        "xtrace" is for fun=None: a low-rank part from the products themselves, two for each probe.
+        "hutchinson" uses probes alone. "deflated" computes the part on the eigenvectors that one run of `num_steps`
+        steps finds (for fun=None, on its whole Krylov space), and probes estimate the rest. "auto" does so if this
+        leaves less than a third of the variance. "xtrace" is for fun=None: the low-rank part comes from the products
+        themselves, two per probe.
     seed : int, SeedSequence, Generator or None
         The same seed gives the same bits.
     max_memory : int, optional
-        Bytes for the vectors of probes that go in lockstep.
+        Bytes for the vectors of the probes that run at once.
     progress : bool
         Show a progress bar.
 
@@ -78,14 +80,14 @@ def trace(
     Raises
     ------
     ValueError
-        Where f is not defined on the spectrum, naming the node and its weight.
+        If f is not defined on the spectrum; the message names the node and its weight.
 
     Warns
     -----
     AsymmetryWarning
         As `lanczos`.
     UserWarning
-        Where `max_matvecs` was reached before the accuracy.
+        If `max_matvecs` was reached before the accuracy.
 
     References
     ----------

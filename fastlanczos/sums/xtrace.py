@@ -1,4 +1,5 @@
-"""XTrace: the trace of A with a low-rank part from the products themselves, each probe tested on the others' part."""
+"""XTrace: the trace of A. The low-rank part comes from the products themselves, and each probe tests that of the
+others."""
 
 from __future__ import annotations
 

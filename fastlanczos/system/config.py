@@ -1,4 +1,4 @@
-"""What this build of fastlanczos is and how it runs: `show_config` and `get_include`."""
+"""Information about this build: `show_config` and `get_include`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def config() -> dict[str, dict[str, Any]]:
 
 
 def show_config() -> None:
-    """Print the build, the processor features in use, threads, CUDA, and the versions of what is around.
+    """Print compiler, processor features, threads, CUDA, and versions of related packages.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How many threads the engine uses: by call, by environment, and through threadpoolctl."""
+"""The number of threads of the engine: by call, by environment variable, and through threadpoolctl."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["get_num_threads", "set_num_threads"]
 
 
 def get_num_threads() -> int:
-    """Return how many threads the engine uses at most.
+    """Return the maximum number of threads that the engine uses.
 
     Examples
     --------
@@ -25,10 +25,10 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(threads: int) -> None:
-    """Set how many threads the engine uses at most, in the whole process; results do not depend on it, to the bit.
+    """Set the maximum number of threads of the engine in this process; results have the same bits for any number.
 
-    At import this is FASTLANCZOS_NUM_THREADS where that is set, otherwise OMP_NUM_THREADS, otherwise as many as the
-    process may run on. `threadpoolctl.threadpool_limits` limits it as well (user_api "fastlanczos").
+    At import it is FASTLANCZOS_NUM_THREADS if set, otherwise OMP_NUM_THREADS, otherwise the number of processors that
+    the process may use. `threadpoolctl.threadpool_limits` limits it as well (user_api "fastlanczos").
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A tracker in other people's training loops, and its numbers in their dashboards."""
+"""Callbacks for Lightning and Hugging Face, writers for TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One look at the curvature of a network: density, extreme eigenvalues, trace, and where the gradient lies."""
+"""One measurement of a network's curvature: density, extreme eigenvalues, trace, and where the gradient lies."""
 
 from __future__ import annotations
 

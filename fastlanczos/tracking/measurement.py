@@ -1,4 +1,4 @@
-"""The record of one look at the curvature of a network: numbers, density, JSON with a checksum. Needs no PyTorch."""
+"""`Measurement`: numbers and density at one step of training, as JSON with a checksum. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Measurement:
             values, version = record["measurement"], int(record["format"])
             whole = record["checksum"] == _checksum(json.dumps(values))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"no whole record ({error})") from error
+            raise ValueError(f"not a complete record ({error})") from error
         if version > _FORMAT:
             raise ValueError(f"its format is {version}, this fastlanczos reads up to {_FORMAT}: upgrade fastlanczos")
         if not whole:

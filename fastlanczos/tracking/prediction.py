@@ -1,4 +1,4 @@
-"""What a quadratic model predicts of gradient descent, from the spectrum and where the gradient lies in it."""
+"""The loss that a quadratic model predicts for gradient descent, from the gradient's distribution over the spectrum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's measurements as files: one for each, whole or not there, named by its step."""
+"""The measurements of a run as files, one per step, each written completely or not at all. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"step-(\d+)\.json")
 
 
 class DamagedRecordWarning(UserWarning):
-    """A file of a run's measurements cannot be read, and is left out."""
+    """A file of a run's measurements cannot be read and is skipped."""
 
 
 class Records:
@@ -64,7 +64,7 @@ class Records:
         if other:
             text = ", ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in other.items())
             raise ValueError(
-                f"{self.directory} holds another run's measurements ({text}): give the same settings to go on with it, "
+                f"{self.directory} holds another run's measurements ({text}): give the same settings to continue it, "
                 "or another directory"
             )
 

@@ -1,4 +1,4 @@
-"""A random part of a data set, and what the choice of it does to what is measured on it."""
+"""Measurements on a random part of a data set, and the error that this choice causes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curvature of a network followed through training."""
+"""`SpectrumTracker`: when to measure the curvature of a network in training."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ Due = int | Collection[int] | Callable[[int], bool] | None
 
 
 class SpectrumTracker:
-    """Measures the curvature of a network at some steps of its training, which goes on as if nothing had been measured.
+    """Measures the curvature of a network at chosen steps of its training; training itself is not affected.
 
-    Call `step()` after each step of the optimizer. Where a directory is given, each measurement is a file in it, and a
-    run that was killed goes on where it stopped: steps that have a record are not measured again, and measurements
-    have the same bits whether the run was interrupted or not.
+    Call `step()` after each step of the optimizer. With a directory, each measurement is written to a file. A run that
+    was killed continues where it stopped: steps with a record are not measured again, and measurements have the same
+    bits whether the run was interrupted or not.
 
     Parameters
     ----------
     H : HessianOperator, GGNOperator or FisherOperator
         The curvature of the network in training.
     every : int, collection of int, callable or None
-        Measure at each multiple of a number of steps, at the given ones, or where `every(step)` is true.
+        Measure at each multiple of a number of steps, at the given steps, or if `every(step)` is true.
     directory : path, optional
-        Folder of the records. Without one they are kept in memory.
+        Folder of the records. Without it they are kept in memory.
     loss_change : float, optional
-        Measure also when the loss given to `step` is this much (0.1: 10%) away from the one at the last measurement.
+        Measure also when the loss passed to `step` differs by this share (0.1: 10%) from that at the last measurement.
     samples : int, optional
-        Measure on so many samples, drawn once from H's data; each measurement then states the error of that choice.
+        Measure on this many samples, drawn once from H's data. Each measurement then states the error of that choice.
     k : int
-        Number of largest eigenvalues, and dimension of the space that the gradient's concentration is about.
+        Number of largest eigenvalues, and dimension of the space for the gradient's concentration.
     num_probes, num_steps : int
         As in `spectral_density`.
     seed : int
@@ -52,7 +52,7 @@ class SpectrumTracker:
     writers : sequence of callables
         Each is called with every new Measurement: `tensorboard_writer`, `wandb_writer`, or your own.
     start : int
-        Steps that were done before, where training goes on from a checkpoint.
+        Steps done before, if training continues from a checkpoint.
     progress : bool
         Show what is measured.
 
@@ -70,7 +70,7 @@ class SpectrumTracker:
     Raises
     ------
     TypeError, ValueError
-        For arguments of the wrong kind; where the directory holds measurements that were made with other settings.
+        For arguments of the wrong kind, and if the directory holds measurements with other settings.
 
     Warns
     -----

@@ -10,7 +10,9 @@ RNG = np.random.default_rng(0)
 
 
 def test_an_array_of_no_known_framework_is_told():
-    with pytest.raises(TypeError, match=r"v0 is a builtins\.list on a GPU; want an array of torch, CuPy, JAX or Numba"):
+    with pytest.raises(
+        TypeError, match=r"v0 is a builtins\.list on a GPU; supported are arrays of torch, CuPy, JAX and Numba"
+    ):
         framework_of([], "v0")
 
 

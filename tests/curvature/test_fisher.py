@@ -128,7 +128,7 @@ def test_draws_come_closer_to_the_exact_one_and_are_the_same_in_every_product(lo
 
 def test_what_has_no_distribution_is_told():
     A = flt.FisherOperator(mlp(), lambda z, y: (z**4).mean(), batches(), kind="exact")
-    with pytest.raises(ValueError, match="needs the distribution that the loss stands for"):
+    with pytest.raises(ValueError, match="the negative logarithm of a known distribution"):
         A @ torch.ones(53)
     with pytest.raises(ValueError, match="kind must be one of empirical, exact, monte-carlo; got 'type-2'"):
         flt.FisherOperator(mlp(), F.cross_entropy, batches(), kind="type-2")

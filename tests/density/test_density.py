@@ -88,7 +88,7 @@ def test_more_probes_of_other_seeds_are_put_together():
     assert both.mean == pytest.approx((2 * a.mean + 3 * b.mean) / 5, rel=1e-14)
     assert both.info["num_matvecs"] == 2 * 20 + 3 * 15
     assert "5 x 20 nodes" in repr(both)
-    with pytest.raises(ValueError, match="both densities have the probes of seed 0"):
+    with pytest.raises(ValueError, match="both densities used seed 0"):
         a + a
     with pytest.raises(ValueError, match="dimension 300 and 1"):
         a + fl.SpectralDensity.from_eigenvalues([1.0])

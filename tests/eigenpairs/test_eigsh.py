@@ -313,7 +313,7 @@ def test_a_shift_at_a_multiple_value_is_left_to_lapack_or_told():
     d = np.r_[np.ones(50), np.linspace(2, 3, 350)]
     A, sigma = matrix(d), 1 + 1e-14
     np.testing.assert_allclose(fl.eigsh(A, 6, sigma=sigma)[0], 1.0, atol=1e-13)
-    with pytest.raises(ArpackNoConvergence, match="sigma is as good as an eigenvalue"):
+    with pytest.raises(ArpackNoConvergence, match="sigma is too close to an eigenvalue"):
         fl.eigsh(A, 6, sigma=sigma, maxiter=100)
 
 
@@ -581,7 +581,7 @@ def test_operators_that_cannot_be_meant_are_told(n):
     A = rng.normal(size=(n, n))
     with pytest.raises(ValueError, match="square"):
         fl.eigsh(A[:, :-1], 3)
-    with pytest.raises(ValueError, match=r"the operator is not symmetric: .* use scipy.sparse.linalg.eigs"):
+    with pytest.raises(ValueError, match=r"the operator is not symmetric .* use scipy.sparse.linalg.eigs"):
         fl.eigsh(A, 3)
     with pytest.raises(ValueError, match="the operator is not symmetric"):
         fl.eigsh(A + A.T + 1j * (A + A.T), 3)
@@ -611,7 +611,7 @@ def test_a_slight_asymmetry_is_an_error_only_where_it_matters():
     rng = np.random.default_rng(0)
     A = rng.normal(size=(400, 400))
     A = A + A.T + 1e-9 * rng.normal(size=(400, 400))
-    with pytest.raises(ValueError, match="give a tol above that"):
+    with pytest.raises(ValueError, match="pass a larger tol"):
         fl.eigsh(A, 3)
     with pytest.warns(fl.AsymmetryWarning):
         w, _ = fl.eigsh(A, 3, tol=1e-6)

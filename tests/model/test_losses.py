@@ -86,5 +86,5 @@ def test_targets_that_do_not_fit_the_outputs_are_told(target, error, message):
 
 def test_a_model_without_a_loss_is_told():
     H = flt.HessianOperator(mlp(), None, [{"input": x} for x, _ in batches()])
-    with pytest.raises(TypeError, match="means the model's own loss, but its output"):
+    with pytest.raises(TypeError, match="the model must compute its own loss, but its output"):
         H @ torch.ones(53)

@@ -60,7 +60,7 @@ def test_every_pass_shuffles_alike_and_leaves_the_generators():
 
 def test_what_does_not_add_up_is_told():
     pieces = Pieces(batches(2, 3), CPU, None, [CPU], progress=False)
-    with pytest.raises(ValueError, match="composed of means"):
+    with pytest.raises(ValueError, match="combines several means"):
         pieces.visit(losses([], ratios=lambda piece: (float(len(piece[0])),)), None)
     with pytest.raises(ValueError, match="no samples"):
         Pieces([], CPU, None, [CPU], progress=False).visit(losses([]), None)

@@ -23,7 +23,7 @@ def test_the_larger_of_both_tolerances_counts():
     [
         ((0.0, None, None), "rtol must be positive, got 0.0"),
         ((None, -1.0, None), "atol must be positive, got -1.0"),
-        ((None, None, 10), "max_matvecs=10 is where to stop short of an accuracy"),
+        ((None, None, 10), "max_matvecs=10 limits the search for an accuracy"),
         ((0.1, None, 0), "max_matvecs must be at least 1"),
     ],
 )

@@ -44,5 +44,5 @@ def test_steps_and_probes_are_added_until_the_count_is_as_accurate_as_asked_for(
     with pytest.warns(UserWarning, match=r"stopped after \d+ products at .* \(max_matvecs=\)"):
         short = fl.eigencount(A, 0.5, 1.52, atol=0.1, max_matvecs=1500, seed=0)
     assert short.num_matvecs <= 1500
-    with pytest.raises(ValueError, match="max_matvecs=1500 is where to stop short of an accuracy: give rtol= or atol="):
+    with pytest.raises(ValueError, match="max_matvecs=1500 limits the search for an accuracy: pass rtol= or atol="):
         fl.eigencount(A, 0.5, 1.52, max_matvecs=1500)

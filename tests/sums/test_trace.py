@@ -72,7 +72,7 @@ def test_probes_are_drawn_until_the_interval_is_narrow_enough():
 
 
 def test_out_of_products_is_told():
-    with pytest.warns(UserWarning, match=r"stopped after \d+ products at .* short of the accuracy asked for"):
+    with pytest.warns(UserWarning, match=r"stopped after \d+ products at .* the requested accuracy"):
         e = fl.trace(FLAT, "log", rtol=1e-7, max_matvecs=3000, seed=0)
     assert e.num_matvecs <= 3000
     steep = with_eigenvalues(np.geomspace(1e-6, 1, 200))

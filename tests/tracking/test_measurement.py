@@ -56,13 +56,13 @@ def test_a_record_keeps_every_bit(measured):
 def test_a_damaged_record_is_told(measured):
     m, _ = measured
     text = m.to_json()
-    with pytest.raises(ValueError, match="no whole record"):
+    with pytest.raises(ValueError, match="not a complete record"):
         flt.Measurement.from_json(text[: len(text) // 2])
     with pytest.raises(ValueError, match="checksum does not fit"):
         flt.Measurement.from_json(text.replace('"step": 7', '"step": 8'))
     with pytest.raises(ValueError, match="format is 99, this fastlanczos reads up to 1"):
         flt.Measurement.from_json(json.dumps(json.loads(text) | {"format": 99}))
-    with pytest.raises(ValueError, match="no whole record"):
+    with pytest.raises(ValueError, match="not a complete record"):
         flt.Measurement.from_json("[]")
 
 

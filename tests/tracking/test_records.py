@@ -30,7 +30,7 @@ def test_a_damaged_record_is_named_and_left_out(tmp_path, measurement):
     records = flt.Records(tmp_path)
     records.add(measurement)
     records.path(5).write_text(measurement.to_json()[:100])
-    with pytest.warns(flt.DamagedRecordWarning, match=r"step-00000005\.json is left out: no whole record"):
+    with pytest.warns(flt.DamagedRecordWarning, match=r"step-00000005\.json is left out: not a complete record"):
         assert [m.step for m in records.all()] == [3]
     with pytest.warns(flt.DamagedRecordWarning):
         assert records.get(5) is None
