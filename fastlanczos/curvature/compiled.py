@@ -44,7 +44,7 @@ class CompiledGraph:
         self._products: dict[Any, Callable[..., Any]] = {}
 
     def check(self) -> None:
-        """Raise ValueError where an operation has no second derivative."""
+        """Raise ValueError if an operation has no second derivative."""
         self._graph.check()
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:

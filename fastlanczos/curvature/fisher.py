@@ -23,7 +23,7 @@ _KINDS = ("empirical", "exact", "monte-carlo")
 class FisherOperator(CurvatureOperator):
     """Products with the Fisher information matrix (1/N) sum_i E[g_i g_i'], g_i the gradient of one sample's loss.
 
-    "empirical" takes the targets of the data; "exact" the expectation over targets drawn from the model's own
+    "empirical" uses the targets of the data; "exact" the expectation over targets drawn from the model's own
     distribution, in closed form; "monte-carlo" the mean over drawn ones. The distribution is the one whose negative
     logarithm the loss is: categorical for `cross_entropy`, Gaussian for `mse_loss`; there the exact Fisher is the
     Gauss-Newton matrix. A sample is what the loss has one term for: with cross entropy of sequences or images each

@@ -25,7 +25,7 @@ class Graph(Protocol):
     """What products go through."""
 
     def check(self) -> None:
-        """Raise ValueError where an operation has no second derivative."""
+        """Raise ValueError if an operation has no second derivative."""
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:
         """Return the curvature times one vector, or with `several` times each of a stack, shaped as the leaves."""
@@ -43,7 +43,7 @@ class HessianGraph:
         self._gradients = [gradients[i] for i in self._curved]
 
     def check(self) -> None:
-        """Raise ValueError where an operation has no second derivative."""
+        """Raise ValueError if an operation has no second derivative."""
         _check(self._gradients)
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:
@@ -98,7 +98,7 @@ class JacobianGraph:
         self._pulled = [pulled[i] for i in self._used]
 
     def check(self) -> None:
-        """Raise ValueError where an operation has no second derivative."""
+        """Raise ValueError if an operation has no second derivative."""
         _check(self._pulled)
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:

@@ -290,6 +290,6 @@ class _MoreThanExpected(Exception):
 
 
 def needs_parameters(evaluation: Evaluation) -> None:
-    """Raise ValueError where the loss does not depend on the chosen parameters."""
+    """Raise ValueError if the loss does not depend on the chosen parameters."""
     if not evaluation.loss.total.requires_grad:
         raise ValueError("the loss does not depend on the chosen parameters: nothing to differentiate")

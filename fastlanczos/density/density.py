@@ -63,7 +63,7 @@ class SpectralDensity:
     Raises
     ------
     ValueError
-        Where nodes and weights have different shapes, entries that are not finite, or negative weights; where `dim` is
+        If nodes and weights have different shapes, entries that are not finite, or negative weights; where `dim` is
         below 1.
 
     References
@@ -283,7 +283,7 @@ class SpectralDensity:
         Raises
         ------
         ImportError
-            Where matplotlib is missing; names the extra.
+            If matplotlib is missing; names the extra.
         """
         return draw(self, ax, sigma, level, **line)
 

@@ -123,7 +123,7 @@ def transform(
 def _check_inverse(
     solve: Matvec, multiply_a: Matvec, multiply_m: Matvec | None, sigma: float, dim: int, dtype: str
 ) -> None:
-    """Raise ValueError where OPinv is the inverse of something else: its eigenvalues would be believed."""
+    """Raise ValueError if OPinv is the inverse of something else: its eigenvalues would be believed."""
     b = np.random.default_rng(0).standard_normal(dim).astype(dtype)
     x = np.asarray(solve(b))
     parts = [multiply_a(x), -sigma * (x if multiply_m is None else multiply_m(x)), -b]

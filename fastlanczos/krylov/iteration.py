@@ -191,10 +191,10 @@ class LanczosIteration:
         Raises
         ------
         NonFiniteError
-            Where the product has NaN or infinite entries. The iteration stays as it was: a corrected product may be
+            If the product has NaN or infinite entries. The iteration stays as it was: a corrected product may be
             given.
         TypeError, ValueError
-            Where the product has another dtype or shape than wanted, or the run is finished.
+            If the product has another dtype or shape than wanted, or the run is finished.
         """
         if self.finished:
             raise ValueError(
@@ -254,7 +254,7 @@ class LanczosIteration:
         Raises
         ------
         ValueError
-            Where the state is of another format, damaged, or does not fit together; names the entry.
+            If the state is of another format, damaged, or does not fit together; names the entry.
         """
         found = checked_state(state)
         it = cls.__new__(cls)
@@ -296,7 +296,7 @@ def vectors_together(iterations: Sequence[LanczosIteration]) -> Any:
 def step_together(iterations: Sequence[LanczosIteration], products: Any) -> None:
     """Take one step of every iteration with its column of `products`, shape (n, p).
 
-    Raises NonFiniteError where a product has NaN or infinite entries; the other iterations have then taken the step.
+    Raises NonFiniteError if a product has NaN or infinite entries; the other iterations have then taken the step.
     """
     runs = [it._run for it in iterations]
     what = f"the block of products in Lanczos step {runs[0].launched + 1}"

@@ -35,7 +35,7 @@ def plan_memory(
 ) -> Plan:
     """Return the plan that keeps bases and vectors within `max_memory` bytes (None: half of what is available).
 
-    "auto" is "full" while one probe's basis fits. Raises MemoryError where "full" is demanded and does not fit, naming
+    "auto" is "full" while one probe's basis fits. Raises MemoryError if "full" is demanded and does not fit, naming
     what would.
     """
     available = operator.kind.available_memory()

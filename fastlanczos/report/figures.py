@@ -21,7 +21,7 @@ __all__ = ["write_figures"]
 def write_figures(folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> list[Path]:
     """Write the static figures on a tracker's or a study's folder as PNGs, by default into it; return their paths.
 
-    Raises FileNotFoundError where the folder holds no measurements, ImportError where matplotlib is missing.
+    Raises FileNotFoundError if the folder holds no measurements, ImportError where matplotlib is missing.
     """
     place = Path(folder)
     contents = read(place)

@@ -40,7 +40,7 @@ class Contents:
 
 
 def read(folder: Path) -> Contents:
-    """Read all that is there; raises FileNotFoundError where nothing is."""
+    """Read all that is there; raises FileNotFoundError if nothing is."""
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     if (folder / "settings.json").exists() and (folder / "runs").is_dir():

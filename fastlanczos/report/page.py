@@ -19,7 +19,7 @@ __all__ = ["write_page"]
 def write_page(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
     """Write the report on a tracker's or a study's folder, by default to `report.html` in it; return its path.
 
-    Raises FileNotFoundError where the folder holds no measurements, ImportError where plotly is missing.
+    Raises FileNotFoundError if the folder holds no measurements, ImportError where plotly is missing.
     """
     try:
         from plotly.offline import get_plotlyjs

@@ -28,7 +28,7 @@ class RunResult:
     losses: list[float]
 
     def at(self, step: int) -> Measurement:
-        """Return the measurement at a step; raises KeyError where there is none."""
+        """Return the measurement at a step; raises KeyError if there is none."""
         return {m.step: m for m in self.measurements}[step]
 
 
@@ -42,7 +42,7 @@ class Results:
 
     @classmethod
     def read(cls, folder: Path) -> Results:
-        """Read a study's folder; raises FileNotFoundError where it is none."""
+        """Read a study's folder; raises FileNotFoundError if it is none."""
         path = folder / "settings.json"
         if not path.exists():
             raise FileNotFoundError(f"{folder} holds no study: run `fastlanczos study --output {folder}` first")

@@ -77,7 +77,7 @@ def run(
     Raises
     ------
     ValueError
-        Where `output` holds a study with other settings.
+        If `output` holds a study with other settings.
     """
     for module in ("matplotlib", "plotly"):  # told now, not after an hour
         if importlib.util.find_spec(module) is None:

@@ -43,7 +43,7 @@ def eigencount(
     A, dim, num_probes, num_steps, rtol, atol, max_matvecs, seed, max_memory, like, progress
         As in `trace`.
     low, high : float
-        Ends of the interval; may be infinite.
+        Ends of the interval; they may be infinite.
 
     Returns
     -------

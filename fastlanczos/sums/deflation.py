@@ -74,7 +74,7 @@ def deflation(
     """Find what the run of probe 0, which is used for nothing else, knows exactly.
 
     For the trace of A itself that is its trace on the whole Krylov space; for f(A), f at the eigenvalues that have
-    converged. `looked` is that run, where it was made already. Raises MemoryError where the run's basis does not fit.
+    converged. `looked` is that run, where it was made already. Raises MemoryError if the run's basis does not fit.
     """
     dim = operator.dim
     steps = min(num_steps, dim)

@@ -42,18 +42,19 @@ def diagonal(
 ) -> DiagonalEstimate:
     """Estimate the diagonal of f(A), with an error for each entry.
 
-    The mean of v * f(A) v over probes v of random signs; where the spectrum allows, on the complement of the
-    eigenvectors that one run finds, whose own part is exact.
+    The estimate is the mean of v * f(A) v over probes v of random signs. If it reduces the variance, one more run finds
+    some eigenvectors; their part is exact, and the probes estimate the rest.
 
     Parameters
     ----------
     A, fun, dim, num_steps, max_matvecs, seed, like, progress
         As in `trace`.
     num_probes : int, optional
-        Probes of random signs, by default 50; with `rtol` or `atol` the number to begin with, by default 10.
+        Number of probes of random signs, by default 50. With `rtol` or `atol` it is the number at the start, by default
+        10.
     rtol, atol : float, optional
-        Take more steps, and draw more probes, until the 95% interval of every entry has a half width below
-        max(atol, rtol max |value|). Memory grows with the probes, a vector for each.
+        Requested accuracy: steps and probes are added until the 95% interval of every entry has a half width below
+        max(atol, rtol max |value|). Each probe needs the memory of one vector.
     method : {"auto", "hutchinson", "deflated"}
         As in `trace`.
 

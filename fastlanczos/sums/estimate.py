@@ -22,13 +22,13 @@ class Estimate:
     value : float
         The estimate.
     std_error : float
-        Standard error from the choice of probes; infinite for a single one.
+        Standard error from the choice of probes; infinite for a single probe.
     quadrature_error : float
-        What the runs' finite number of steps leaves, estimated from the last of them, and rounding.
+        Error from the finite number of steps, estimated from runs of fewer steps, and rounding.
     num_probes, num_matvecs : int
-        Probes, and products with A.
+        Number of probes, and of products with A.
     tail : float
-        How far the samples reach on the side that they are not skewed to, see `intervals.short_tail`.
+        Length of the samples' shorter tail, see `probes/intervals.py`.
     info : dict
         method, num_steps, deflated (eigenvectors taken out), seed, asymmetry.
     """
@@ -42,16 +42,16 @@ class Estimate:
     info: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def half_width(self, level: float = 0.95) -> float:
-        """Return how far the interval reaches at its longer side."""
+        """Return the length of the longer side of the interval."""
         low, high = self.interval(level)
         return max(high - self.value, self.value - low)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return (low, high), which holds the true value for the share `level` of all choices of probes.
+        """Return (low, high), a confidence interval: it holds the true value for the share `level` of all choices of
+        probes.
 
-        Student's interval over the probes, longer on the side that samples are skewed to, and the quadrature's error on
-        both sides.
-        """
+        It is Student's interval over the probes, stretched on the side that the samples are skewed to, plus the
+        quadrature's error on both sides."""
         below, above = widths(level, self.std_error, self.tail, self.num_probes)
         return self.value - float(below) - self.quadrature_error, self.value + float(above) + self.quadrature_error
 

@@ -29,7 +29,7 @@ class MatrixFunction:
     def at(self, nodes: Float64, weights: Float64, dim: int) -> Float64:
         """Return f at the nodes of a Gauss rule; where a weight is zero, 0.
 
-        Raises ValueError where f is not defined at a node, naming it. A node counts as zero within the rounding of the
+        Raises ValueError if f is not defined at a node, naming it. A node counts as zero within the rounding of the
         operator's norm, dim eps |A|: there the square root takes 0.
         """
         used = weights > 0

@@ -45,32 +45,32 @@ def funm_multiply(
     fun : callable, str or ("power", p)
         f, as in `trace`.
     b : array, shape (n,) or (n, k)
-        Vector, or columns, each with a run of its own.
+        A vector, or columns; each column has its own run.
     tol : float
-        Stop when the last tenth of the steps, five at least, changed the result by less than this, relative to its norm
-        (for "inv", when the residual |b - A x| is below tol |b|).
+        Stop when the last tenth of the steps (at least five) changed the result by less than this, relative to its
+        norm. For "inv", stop when the residual |b - A x| is below tol |b|.
     num_steps : int
-        The most steps.
+        Maximum number of steps.
     reorthogonalize : {"auto", "full", "none"}
-        "full" keeps the basis. "none" keeps three vectors, and runs twice: once for T, and again to add up the result.
-        By default "full" where the basis fits a quarter of the memory.
+        "full" keeps the basis. "none" keeps three vectors and runs twice: once for T, and once to sum up the result.
+        "auto" is "full" if the basis fits in a quarter of the memory.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     array of b's shape
-        float64; for a tensor one of b's dtype on the CPU.
+        float64. If b is a tensor, a CPU tensor of its dtype.
 
     Raises
     ------
     ValueError
-        Where shapes do not fit, or f is not defined on the spectrum.
+        If shapes do not fit, or f is not defined on the spectrum.
 
     Warns
     -----
     UserWarning
-        Where `num_steps` was reached before `tol`; says how far it got.
+        If `num_steps` was reached before `tol`; the message says how far it got.
 
     References
     ----------

@@ -24,7 +24,7 @@ def on_host(x: Any) -> Float64:
 
 
 def multiply(operator: Operator, block: Float64, bar: Any) -> Float64:
-    """Return A times the columns of `block` (n, p); raises NonFiniteError where the product has NaN or inf."""
+    """Return A times the columns of `block` (n, p); raises NonFiniteError if the product has NaN or inf."""
     if operator.native is not None:
         rows = np.ascontiguousarray(block.T)
         product = np.empty_like(rows)

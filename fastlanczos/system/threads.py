@@ -38,7 +38,7 @@ def set_num_threads(threads: int) -> None:
     Raises
     ------
     TypeError, ValueError
-        Where `threads` is no integer, or below 1.
+        If `threads` is no integer, or below 1.
 
     Examples
     --------

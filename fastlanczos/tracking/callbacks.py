@@ -36,7 +36,7 @@ def lightning_callback(tracker: SpectrumTracker) -> Any:
 def trainer_callback(tracker: SpectrumTracker) -> Any:
     """Return a callback for Hugging Face's `Trainer(callbacks=[...])` that calls `tracker.step()`.
 
-    A tracker without an optimizer reads the learning rate from the trainer's. Raises ImportError where transformers is
+    A tracker without an optimizer reads the learning rate from the trainer's. Raises ImportError if transformers is
     missing.
     """
     try:

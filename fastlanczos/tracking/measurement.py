@@ -98,7 +98,7 @@ class Measurement:
 
     @classmethod
     def from_json(cls, text: str) -> Measurement:
-        """Read what `to_json` wrote; raises ValueError where it is damaged or of a newer format."""
+        """Read what `to_json` wrote; raises ValueError if it is damaged or of a newer format."""
         try:
             record = json.loads(text)
             values, version = record["measurement"], int(record["format"])

@@ -15,7 +15,7 @@ __all__ = ["draw_densities", "draw_run", "new_figure"]
 def draw_run(measurements: Sequence[Measurement]) -> Any:
     """Draw one run: densities at some steps, extreme eigenvalues, and the gradient's concentration; return the figure.
 
-    Raises ValueError where there is no measurement.
+    Raises ValueError if there is no measurement.
     """
     if not measurements:
         raise ValueError("there is no measurement to draw yet")
@@ -34,7 +34,7 @@ def draw_run(measurements: Sequence[Measurement]) -> Any:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of so many inches; raises ImportError where matplotlib is missing."""
+    """Return an empty figure of so many inches; raises ImportError if matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

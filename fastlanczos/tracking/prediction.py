@@ -50,7 +50,7 @@ def predict_loss(
     Raises
     ------
     ValueError
-        Where nodes and weights do not match, or a number is not one that makes sense.
+        If nodes and weights do not match, or a number is not one that makes sense.
 
     References
     ----------
