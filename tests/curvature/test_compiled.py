@@ -62,6 +62,6 @@ def test_by_the_compiler_that_users_get():
 def test_graphs_that_are_not_kept_are_not_compiled():
     H = flt.HessianOperator(mlp(), F.cross_entropy, batches(), compile=True, schedule=flt.Schedule("rebuilt"))
     with pytest.raises(
-        ValueError, match="compile=True needs graphs that are kept, and the schedule is: graphs rebuilt"
+        ValueError, match="compile=True needs graphs that are kept in memory, but the schedule is: graphs rebuilt"
     ):
         _ = H @ torch.ones(H.shape[0])

@@ -225,7 +225,7 @@ def generator():
         (
             lambda: flt.HessianOperator(mlp(), F.cross_entropy, torch.utils.data.TensorDataset(torch.ones(3, 6))),
             TypeError,
-            "Dataset, whose samples come one by one",
+            "Dataset, which gives single samples",
         ),
         (
             lambda: flt.HessianOperator(mlp(), F.cross_entropy, batches(), params=["4.w"]),

@@ -66,7 +66,7 @@ def test_an_opinv_of_another_shift_is_told():
 def test_a_solve_that_does_not_converge_is_told():
     d = np.geomspace(1e-14, 1, 400) * np.where(np.arange(400) % 2, -1, 1)
     t = transform(lambda v: d * v, None, 400, sigma=0.0, mode="normal", **PLAIN)
-    with pytest.raises(ValueError, match=r"GMRES did not solve with it to .* give OPinv"):
+    with pytest.raises(ValueError, match=r"GMRES did not solve with it to .* as OPinv"):
         t.matvec(RNG.normal(size=400))
 
 
