@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from fastlanczos.density.density import SpectralDensity
 
 __all__ = ["draw"]
 
 
-def draw(density: SpectralDensity, ax: Any, sigma: float | None, level: float | None, **line: Any) -> Any:
-    """Draw a density into `ax`, or into a new figure; see `SpectralDensity.plot`."""
+def draw(density: Any, ax: Any, sigma: float | None, level: float | None, **line: Any) -> Any:
+    """Draw a SpectralDensity into `ax`, or into a new figure; see its method `plot`."""
     if ax is None:
         try:
             import matplotlib.pyplot as plt
