@@ -179,17 +179,5 @@ def test_densities_do_not_change():
         DENSITY.nodes[0, 0] = 1
 
 
-def test_plot_draws_line_and_band_on_a_log_scale():
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    ax = DENSITY.plot(color="red", label="mine")
-    assert ax.get_yscale() == "log"
-    assert ax.get_lines()[0].get_label() == "mine"
-    assert len(ax.collections) == 1
-    low, high = ax.get_ylim()
-    assert 0 < low < high < 1e6
-    assert DENSITY.plot(ax, level=None) is ax
-
-
 def test_repr_is_short():
     assert repr(DENSITY).startswith("SpectralDensity(n=100, 4 x 6 nodes in [")
