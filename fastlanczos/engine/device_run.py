@@ -11,6 +11,7 @@ from fastlanczos import _core
 from fastlanczos.arrays.cpu import Float64, check_product
 from fastlanczos.arrays.frameworks import FRAMEWORKS, Framework
 from fastlanczos.engine.cuda import cuda, to_host
+from fastlanczos.engine.host_run import RECENT_ROWS
 
 __all__ = ["DeviceRun"]
 
@@ -35,7 +36,7 @@ class DeviceRun:
         self.candidate = framework.empty((dim,), "float64")
         self.vector = framework.empty((dim,), "float64")
         # Rows kept in float64 beside the basis begin at 16 bytes too.
-        self._recent_stride, kept = dim + dim % 2, {"float64": 0, "float32": 2, None: 1}[storage]
+        self._recent_stride, kept = dim + dim % 2, RECENT_ROWS[storage]
         self.recent = framework.empty((kept * self._recent_stride,), "float64") if kept else None
         self.device = self._cuda.device_of(self.candidate)
         entries = self._cuda.workspace_entries(dim, rows, self.storage, self.device)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from fastlanczos import _core
 from fastlanczos.arrays.cpu import Float64, aligned_rows, as_float64
 
-__all__ = ["HostRun"]
+__all__ = ["RECENT_ROWS", "HostRun"]
+
+RECENT_ROWS = {"float64": 0, "float32": 2, None: 1}  # kept in float64 beside a basis of this storage, see step.hpp
 
 
 class HostRun(_core.Run):
@@ -26,8 +28,7 @@ class HostRun(_core.Run):
         self.basis = None if storage is None else aligned_rows(self.max_steps, dim, storage)
         self.candidate = aligned_rows(1, dim, "float64")[0]
         self.vector = aligned_rows(1, dim, "float64")[0]
-        recent_rows = {"float64": 0, "float32": 2, None: 1}[storage]  # kept in float64 beside the basis, see step.hpp
-        self.recent = aligned_rows(1, recent_rows * dim, "float64")[0]
+        self.recent = aligned_rows(1, RECENT_ROWS[storage] * dim, "float64")[0]
         super().__init__(dim, max_steps, self.basis, self.candidate, self.recent, self.vector)
 
     def product(self, x: Any, what: str) -> Float64:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastlanczos.arrays.memory import too_large
+from fastlanczos.engine.host_run import RECENT_ROWS
 from fastlanczos.operators.operator import Operator
 
 __all__ = ["Plan", "plan_memory"]
-
-_RECENT = {"float64": 0, "float32": 2, None: 1}  # vectors kept beside the basis, see iteration.py
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def _bytes_per_probe(operator: Operator, rows: int, basis_dtype: str | None) -> 
     # Basis, candidate, vector, recent rows, and what a product takes: of several at once a block, and its transpose.
     basis = 0 if basis_dtype is None else rows * np.dtype(basis_dtype).itemsize
     product = 1 if operator.native is not None else 3 if operator.matmat is not None else 2
-    return operator.dim * (basis + 8 * (2 + _RECENT[basis_dtype] + product))
+    return operator.dim * (basis + 8 * (2 + RECENT_ROWS[basis_dtype] + product))
 
 
 def _lockstep(operator: Operator, num_probes: int, rows: int, fitting: int) -> int:

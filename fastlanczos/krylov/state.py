@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.arguments import as_dimension
+from fastlanczos.engine.host_run import RECENT_ROWS
 
 __all__ = ["STATE_VERSION", "checked_state"]
 
 STATE_VERSION = 1
 _SCALARS = ("steps", "sweeps", "exponent", "breakdown", "scale", "max_projection", "alpha", "beta", "h")
-_RECENT = {"float64": 0, "float32": 2}  # vectors kept in float64 beside a basis, see step.hpp
 _MOST_STEPS = 2**62
 
 
@@ -38,7 +38,7 @@ def checked_state(state: Any) -> dict[str, Any]:
     full = found["reorthogonalize"] == "full"
     found["scalars"] = _checked_scalars(state["scalars"], min(found["dim"], found["max_steps"]), full)
 
-    recent = _RECENT[found["basis_dtype"]] if full else 1
+    recent = RECENT_ROWS[found["basis_dtype"] if full else None]
     shapes: dict[str, tuple[int, ...]] = {"candidate": (found["dim"],), "recent": (recent * found["dim"],)}
     if full:
         shapes["basis"] = (found["scalars"]["steps"], found["dim"])
