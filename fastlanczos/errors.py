@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
+
 __all__ = ["AsymmetryWarning", "NonFiniteError", "not_symmetric", "warn_if_asymmetric"]
 
 
@@ -72,7 +74,7 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
         "symmetric; an error in the matvec; arithmetic of lower precision inside it; a result that changes from call "
         "to call (dropout, batch-norm statistics that move, a shuffling loader, augmentation, unseeded noise, "
         "nondeterministic kernels). "
-        "Ritz values are uncertain by about that much.",
+        f"Ritz values are uncertain by about that much: they carry {max(0, int(-np.log10(asymmetry)))} digits of the norm.",
         AsymmetryWarning,
         stacklevel=stacklevel + 1,
     )

@@ -16,12 +16,14 @@ from fastlanczos.errors import NonFiniteError, not_symmetric
 __all__ = ["solve_dense"]
 
 
-def solve_dense(pencil: Pencil, wanted: Wanted, tol: float) -> tuple[Float64, Any, float] | None:
+def solve_dense(
+    pencil: Pencil, wanted: Wanted, tol: float, noise: float = 0.0
+) -> tuple[Float64, Any, float] | None:
     """Return (values, vectors as rows, asymmetry), or None for an M that LAPACK's reduction does not take."""
     A = _matrix(pencil.multiply_a, pencil, "A")
     M = None if pencil.multiply_m is None else _matrix(pencil.multiply_m, pencil, "M")
     asymmetry = max(_asymmetry(X) for X in (A, M) if X is not None)
-    if asymmetry > max(100.0 * pencil.precision, tol):
+    if asymmetry > max(100.0 * pencil.precision, tol, noise):
         raise ValueError(not_symmetric(asymmetry))
     A = (A + A.conj().T) / 2.0
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,23 @@ from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.eigenpairs.dense_pencil import solve_dense
-from fastlanczos.eigenpairs.multiplier import Multiplier, OutOfProducts
+from fastlanczos.eigenpairs.multiplier import OutOfProducts
 from fastlanczos.eigenpairs.pencil import Pencil
-from fastlanczos.eigenpairs.rayleigh_ritz import Source
-from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.results import EigshInfo, EigshState, NotConverged
+from fastlanczos.eigenpairs.search import MOST_NOISE, Search, plan_rows
 from fastlanczos.eigenpairs.spectral_transform import MODES
-from fastlanczos.eigenpairs.thick_restart import ThickRestart
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 from fastlanczos.errors import not_symmetric, warn_if_asymmetric
-from fastlanczos.operators.operator import squared
 
 __all__ = ["eigsh"]
 
 # Up to this side an operator is written out as a matrix, for LAPACK, where neither `ncv` nor `maxiter` is given ...
 _SMALL = 256
+_TINY = 32  # the same where a product may be dear
 # ... and up to this one where restarts fail, or have taken this many products for each column of the matrix.
 _MODERATE, _PATIENCE = 2048, 20
-# Solves with a matrix are not exact: so much asymmetry of theirs is usual, and with more than this nothing is found.
-_SOLVES, _MOST_INEXACT = 1e-10, 1e-4
+# Solves with a matrix are not exact: so much asymmetry of theirs is usual.
+_SOLVES = 1e-10
 
 
 def eigsh(
@@ -47,6 +47,10 @@ def eigsh(
     mode: str = "normal",
     rng: Any = None,
     *,
+    multiplicities: bool = True,
+    max_memory: int | None = None,
+    preconditioner: Any = None,
+    return_info: bool = False,
     dim: int | None = None,
     progress: bool = False,
     callback: Callable[[EigshState], object] | None = None,
@@ -141,6 +145,8 @@ def eigsh(
     [9.85e-06, 3.94e-05]
     """
     _check(k, which, maxiter, tol, M, sigma, Minv, OPinv, mode)
+    if max_memory is not None:
+        as_dimension(max_memory, "max_memory")
     pencil = Pencil(A, M, dim, sigma=sigma, mode=mode, Minv=Minv, OPinv=OPinv, v0=v0)
     n = pencil.dim
     if k > n:
@@ -148,35 +154,58 @@ def eigsh(
     if ncv is not None and as_dimension(ncv, "ncv") <= k:
         raise ValueError(f"ncv must be greater than k: got ncv = {ncv}, k = {k}")
     start = None if v0 is None else pencil.start_vector(v0)
-    if tol < pencil.precision:
-        tol = pencil.precision
-    if pencil.asymmetry > max(100.0 * pencil.precision, tol):
+    noisy = tol == 0
+    tol = max(float(tol), pencil.precision)
+    if pencil.asymmetry > max(MOST_NOISE if noisy else 100.0 * pencil.precision, tol):
         raise ValueError(not_symmetric(pencil.asymmetry))
     wanted = Wanted(which, k)
+    rows, grows = plan_rows(pencil, k, ncv, max_memory, which)
+    how = "dear" if grows else "cheap"
 
-    if (ncv is None and maxiter is None and n <= _SMALL) or k == n or (ncv is not None and ncv >= n):
-        found = solve_dense(pencil, wanted, float(tol))
-        if found is not None:
-            return _dense_result(pencil, wanted, found, return_eigenvectors)
+    def finished(values: Any, vectors: Any, asymmetry: float, num: int, restarts: int, residuals: Any) -> Any:
+        inexact = _SOLVES if pencil.is_transformed else 0.0
+        warn_if_asymmetric(asymmetry, max(pencil.precision, inexact), stacklevel=3)
+        info = EigshInfo(num, restarts, residuals, np.ones(k, dtype=bool), how)
+        return _result(pencil, wanted, values, vectors, return_eigenvectors, info if return_info else None)
 
-    rows = min(n, max(2 * k + 20 if ncv is None else ncv, k + 3))
+    def dense() -> Any:
+        found = solve_dense(pencil, wanted, tol, MOST_NOISE if noisy else 0.0)
+        return None if found is None else finished(*found, n, 0, np.zeros(k))
+
+    small = n <= (_TINY if grows and not pencil.is_transformed and pencil.dtype == "float64" else _SMALL)
+    if (ncv is None and maxiter is None and small) or k == n or (ncv is not None and ncv >= n):
+        answer = dense()
+        if answer is not None:
+            return answer
+
     # Products before LAPACK is asked, and, where it cannot answer, as many as the restarts allow.
     limits = [_PATIENCE * n, None] if maxiter is None and n <= _MODERATE else [None]
     with tqdm(desc="eigsh", unit=" products", disable=not progress) as bar:
-        most_restarts = 10 * n if maxiter is None else int(maxiter)
-        search = _Search(pencil, wanted, rows, float(tol), most_restarts, rng, bar, callback)
+        search = Search(
+            pencil,
+            wanted,
+            rows,
+            grows=grows,
+            tol=tol,
+            noisy=noisy,
+            multiplicities=multiplicities,
+            max_restarts=10 * n if maxiter is None else int(maxiter),
+            rng=rng,
+            bar=bar,
+            callback=callback,
+        )
         for limit in limits:
             try:
                 pairs = search.solve(start, limit)
                 break
             except (OutOfProducts, NotConverged) as error:
                 if limit is not None and not search.ended_by_callback:
-                    found = solve_dense(pencil, wanted, float(tol))
-                    if found is not None:
-                        return _dense_result(pencil, wanted, found, return_eigenvectors)
+                    answer = dense()
+                    if answer is not None:
+                        return answer
                 if isinstance(error, NotConverged):
                     part = error.pairs
-                    values, vectors = _result(pencil, wanted, pencil.values(part.values), part.vectors, True)
+                    values, vectors = _result(pencil, wanted, pencil.values(part.values), part.vectors, True, None)
                     raise ArpackNoConvergence(
                         f"{error}; {part.values.size} of {k} pairs have converged", values, vectors
                     ) from None
@@ -184,27 +213,27 @@ def eigsh(
                 if search.state is not None:
                     error.partial = search.state  # type: ignore[attr-defined]
                 raise
-    inexact = _SOLVES if pencil.is_transformed else 0.0
-    warn_if_asymmetric(search.asymmetry, max(pencil.precision, inexact), stacklevel=2)
-    warn_if_asymmetric(pencil.asymmetry, pencil.precision, stacklevel=2)
-    values = pencil.values(pairs.values)
-    return _result(pencil, wanted, values, pairs.vectors, return_eigenvectors)
+    asymmetry = max(search.asymmetry, pencil.asymmetry)
+    return finished(
+        pencil.values(pairs.values), pairs.vectors, asymmetry, search.products, search.restarts, search.residuals
+    )
 
 
-def _dense_result(pencil: Pencil, wanted: Wanted, found: tuple[Any, Any, float], return_eigenvectors: bool) -> Any:
-    values, vectors, asymmetry = found
-    warn_if_asymmetric(asymmetry, pencil.precision, stacklevel=3)
-    return _result(pencil, wanted, values, vectors, return_eigenvectors)
-
-
-def _result(pencil: Pencil, wanted: Wanted, values: Any, vectors: Any, return_eigenvectors: bool) -> Any:
+def _result(
+    pencil: Pencil, wanted: Wanted, values: Any, vectors: Any, return_eigenvectors: bool, info: EigshInfo | None
+) -> Any:
     if not return_eigenvectors and not pencil.is_shifted and wanted.which != "BE":
-        values = values[wanted.order(values)[::-1]]  # scipy's order
-        return pencil.result(values, None, False)
-    order = np.argsort(values, kind="stable")
+        order = wanted.order(values)[::-1]  # scipy's order
+        vectors = None
+    else:
+        order = np.argsort(values, kind="stable")
     if not np.array_equal(order, np.arange(order.size)):
-        values, vectors = values[order], vectors[order]
-    return pencil.result(values, vectors, return_eigenvectors)
+        values, vectors = values[order], None if vectors is None else vectors[order]
+        info = None if info is None else replace(info, residuals=info.residuals[order])
+    answer = pencil.result(values, vectors, return_eigenvectors)
+    if info is None:
+        return answer
+    return (*answer, info) if return_eigenvectors else (answer, info)
 
 
 def _check(k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv: Any, OPinv: Any, mode: Any) -> None:
@@ -232,111 +261,3 @@ def _check(k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv:
         raise ValueError("Minv is not used with sigma: give OPinv, which is (A - sigma M)^-1")
     if mode != "normal" and sigma == 0:
         raise ValueError(f'mode="{mode}" needs a sigma other than 0: with sigma=0 the operator is constant')
-
-
-class _Search:
-    """A thick-restart run for what `which` means."""
-
-    def __init__(
-        self,
-        pencil: Pencil,
-        wanted: Wanted,
-        rows: int,
-        tol: float,
-        max_restarts: int,
-        rng: Any,
-        bar: Any,
-        callback: Callable[[EigshState], object] | None,
-    ) -> None:
-        self._pencil = pencil
-        self._wanted = wanted
-        self._tol = tol
-        self._max_restarts = max_restarts
-        self._generator = np.random.default_rng(0 if rng is None else rng)
-        self._bar = bar
-        self._callback = callback
-        self._most_products: int | None = None
-        self.state: EigshState | None = None  # after the last restart
-        self.ended_by_callback = False
-        self._run = pencil.new_run(rows)
-        self.asymmetry = 0.0
-
-    def solve(self, v0: Any, most_products: int | None) -> Eigenpairs:
-        """Return the wanted pairs of the transformed operator; raise OutOfProducts at a limit to its products."""
-        self._most_products = most_products
-        if self._wanted.which == "SM":
-            return self._smallest_magnitude(v0)
-        return self._extreme(self._wanted, self._multiplier(), v0, self._watch)
-
-    def _multiplier(self) -> Multiplier:
-        inexact = _MOST_INEXACT if self._pencil.is_transformed else 0.0
-        return Multiplier(self._pencil.operator, limit=self._most_products, inexact=inexact)
-
-    def _watch(self, state: EigshState) -> None:
-        self.state = state
-        if self._callback is not None:
-            try:
-                self._callback(state)
-            except StopIteration:
-                self.ended_by_callback = True
-                raise
-
-    def _extreme(
-        self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, source: Source | None = None
-    ) -> Eigenpairs:
-        restart = ThickRestart(
-            multiplier,
-            self._run,
-            wanted,
-            tol=self._tol,
-            max_restarts=self._max_restarts,
-            draw=self._draw,
-            bar=self._bar,
-            source=source,
-            pencil=self._pencil if self._pencil.is_transformed else None,
-            callback=callback,
-        )
-        pairs = restart.solve(self._draw() if v0 is None else v0)
-        self._pencil.precision = max(self._pencil.precision, multiplier.precision)
-        self.asymmetry = max(self.asymmetry, restart.asymmetry)
-        return pairs
-
-    def _draw(self) -> Any:
-        return self._pencil.draw(self._generator)
-
-    def _smallest_magnitude(self, v0: Any) -> Eigenpairs:
-        """The values nearest to 0: one end where all have one sign, otherwise the low end of the operator squared."""
-        multiplier = self._multiplier()
-        low, high = multiplier.ends(self._run, self._draw(), self._bar)
-        norm = max(abs(low), abs(high))
-        margin = 1e-12 * norm
-        if low >= -margin or high <= margin:
-            try:
-                return self._one_sided(Wanted("SA" if low >= -margin else "LA", self._wanted.k), multiplier, v0, margin)
-            except _BothSigns:
-                pass
-        if self._most_products is not None:
-            raise OutOfProducts  # the values are inside of the spectrum, and would take too many
-        if norm == 0.0:  # only what a random vector does not see: the whole matrix is zero
-            norm = 1.0
-        square = Multiplier(squared(self._pencil.operator, norm), products=2)
-        source = Source(multiplier, norm, lambda values: 2.0 * (values / norm) ** 2 - 1.0)
-        return self._extreme(Wanted("SA", self._wanted.k), square, v0, self._watch, source)
-
-    def _one_sided(self, wanted: Wanted, multiplier: Multiplier, v0: Any, margin: float) -> Eigenpairs:
-        def watch(state: EigshState) -> None:
-            if state.values.size and state.values[0] < -margin and state.values[-1] > margin:
-                raise _BothSigns
-            wrong = state.values < -margin if wanted.which == "SA" else state.values > margin
-            if wrong.any():
-                raise _BothSigns
-            self._watch(state)
-
-        pairs = self._extreme(wanted, multiplier, v0, watch)
-        if np.any(pairs.values < -margin if wanted.which == "SA" else pairs.values > margin):
-            raise _BothSigns
-        return pairs
-
-
-class _BothSigns(Exception):
-    """The operator has eigenvalues of both signs."""

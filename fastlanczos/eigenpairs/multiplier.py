@@ -63,15 +63,23 @@ class Multiplier:
                 native = self._native(filter_)
                 _, outcomes = _core.advance([run], native, self._product, end - before, _SLICE)
                 if outcomes[0] == _core.Outcome.not_finite:
-                    raise self._not_finite(run, self._product[0])
+                    raise self.not_finite(run, self._product[0])
             else:
                 z = self._apply(run, run.vector, filter_)
                 if not run.advance(z):
-                    raise self._not_finite(run, z)
+                    raise self.not_finite(run, z)
             products = (run.steps - before) * each
             if self._operator.native is not None:
                 self.count += products
             bar.update(products)
+
+    def product_of(self, run: Any, vector: Any) -> Any:
+        """Return A times a vector of the run's kind, which it may overwrite; the next product may overwrite this one."""
+        if self._operator.native is None:
+            return self._multiply(run, vector)
+        self.count += self._products
+        self._operator.native.multiply(vector[None], self._product)
+        return self._product[0]
 
     def ends(self, run: Any, v0: Any, bar: Any) -> tuple[float, float]:
         """Return the smallest and the largest Ritz value of as many steps as the run has room for."""
@@ -135,7 +143,8 @@ class Multiplier:
             before, now = now, before
         return now
 
-    def _not_finite(self, run: Any, z: Any) -> NonFiniteError:
+    def not_finite(self, run: Any, z: Any) -> NonFiniteError:
+        """Return the error for a product that the run refused."""
         count, sorts = run.count_not_finite(z)
         return NonFiniteError(
             f"product {self.count + 1} of A has {count} of {self.dim} entries that are not finite{sorts}",

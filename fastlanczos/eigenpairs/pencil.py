@@ -10,14 +10,23 @@ from numpy.typing import NDArray
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, as_vector, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
-from fastlanczos.eigenpairs.spectral_transform import asymmetry_of, complex_of, matvec_of, size_of, transform
+from fastlanczos.eigenpairs.spectral_transform import (
+    asymmetry_of,
+    complex_of,
+    is_explicit,
+    matvec_of,
+    size_of,
+    transform,
+)
 from fastlanczos.engine.array_run import ArrayRun
 from fastlanczos.engine.cuda import to_host
 from fastlanczos.engine.kinds import DeviceKind, NumpyKind
+from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators.operator import Operator, as_operator, start_vector, without_lists
 
 __all__ = ["Pencil"]
 
+_EPSILON = float(np.finfo(np.float64).eps)
 _NAMES = ("A", "M", "Minv", "OPinv")
 
 
@@ -46,6 +55,7 @@ class Pencil:
         is_complex = complex_of(A, M, Minv, OPinv, v0)
         self.dtype = "complex128" if is_complex else "float64"
         self._metric: Callable[[Any], Any] | None = None
+        self._takes_blocks = False
         self.forward: Callable[[Float64], Float64] = np.asarray
         self.values: Callable[[Float64], Float64] = np.asarray
         if M is None and sigma is None and not is_complex:
@@ -62,12 +72,16 @@ class Pencil:
             self.precision = precision_of("float32" if self._single else "float64")
             if M is None and sigma is None:
                 matvec = matvec_of(A, side, "A")
+                self._takes_blocks = is_explicit(A)
             else:
                 t = transform(A, M, side, sigma=sigma, mode=mode, Minv=Minv, OPinv=OPinv, dtype=self.dtype)
                 matvec, self._metric, self.forward, self.values = t.matvec, t.metric, t.forward, t.values
+                self._takes_blocks, sigma = t.takes_blocks, t.sigma
             self.operator = Operator(side, NumpyKind(), self.precision, matvec=matvec, source=A)
         self.dim = self.operator.dim
         self._A, self._M = A, M
+        self._sigma = sigma
+        self._has_solver = OPinv is not None or Minv is not None
         self.is_shifted = sigma is not None
         self.is_transformed = self.is_shifted or M is not None
         self.asymmetry = 0.0  # of matrices whose entries can be read, where products are with something else
@@ -121,6 +135,52 @@ class Pencil:
         largest = float(np.abs(rest).max())
         norm = largest * float(np.linalg.norm(rest / largest)) if 0.0 < largest < np.inf else largest
         return norm, (self._sizes[0] + abs(value) * self._sizes[1]) * float(np.linalg.norm(x))
+
+    # The iteration in blocks.
+
+    def multiply_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the products of the operator with rows (p, n), on the CPU."""
+        matvec = self.operator.matvec
+        assert matvec is not None
+        if self._takes_blocks and len(rows) > 1:
+            return np.ascontiguousarray(np.asarray(matvec(np.ascontiguousarray(rows.T)), dtype=self.dtype).T)
+        return np.stack([self._vector(matvec(v.copy()), "a product") for v in rows])
+
+    @property
+    def metric_of_rows(self) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+        """Products of rows (p, n) with the matrix of the inner product; None for the identity."""
+        metric = self._metric
+        if metric is None:
+            return None
+        if self._takes_blocks:
+            return lambda rows: np.asarray(metric(rows.T)).T
+        return lambda rows: np.stack([self._vector(metric(v.copy()), "a product of M") for v in rows])
+
+    @property
+    def largest(self) -> float:
+        """The operator's eigenvalue for one of the pencil that is sigma to rounding."""
+        assert self._sigma is not None
+        size = self._sizes[0] / self._sizes[1] + abs(self._sigma)
+        with np.errstate(divide="ignore"):
+            return float(np.abs(self.forward(np.array([self._sigma + 64.0 * _EPSILON * max(size, 1e-280)])))[0])
+
+    def quotient(self, x: NDArray[Any]) -> float:
+        """Return the operator's eigenvalue for the Rayleigh quotient of x."""
+        mx = x if self.multiply_m is None else self.multiply_m(x)
+        with np.errstate(divide="ignore"):
+            value = float((x.conj() @ self.multiply_a(x)).real) / float((x.conj() @ mx).real)
+            return float(np.clip(self.forward(np.array([value])), -1e300, 1e300)[0])
+
+    def not_finite(self, step: int, count: int) -> NonFiniteError:
+        """Return the error for a product that has so many entries that are NaN or infinite."""
+        what = "A"
+        if self.is_transformed:
+            what = "the operator with M^-1 or (A - sigma M)^-1"
+            if self._has_solver:
+                what = "the solver that was given (OPinv or Minv), or of A or M,"
+        return NonFiniteError(
+            f"product {step} of {what} has {count} of {self.dim} entries that are not finite", step=step, count=count
+        )
 
     # The iteration.
 

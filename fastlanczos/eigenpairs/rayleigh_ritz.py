@@ -45,5 +45,9 @@ def rayleigh_ritz(multiplier: Multiplier, run: Any, rows: range, norm: float) ->
 
 
 def noise(multiplier: Multiplier, asymmetry: float) -> float:
-    """What the rounding of a product may leave of a residual, relative to the operator's norm."""
-    return float(max(64.0, np.sqrt(multiplier.dim)) * multiplier.precision + asymmetry)
+    """What rounding may leave of a residual, relative to the operator's norm.
+
+    A product errs by some units, a vector that was combined of m rows and rotated a few times by some sqrt(m) of them:
+    with hundreds of rows, which a search may hold, by some hundred.
+    """
+    return float(max(256.0, np.sqrt(multiplier.dim)) * multiplier.precision + asymmetry)

@@ -51,6 +51,7 @@ class Rows:
         self.fresh = True  # the active rows are one Krylov space, not restarted
         self.comparing = True  # all that the run has seen is A and its start vector: T tells how symmetric A is
         self.asymmetry = 0.0
+        self.noise = 0.0  # of the products, relative to the norm, where results as good as that are wanted
 
     @property
     def own(self) -> Float64:
@@ -74,7 +75,9 @@ class Rows:
     def allowed(self, values: Float64) -> Float64:
         """Return the residuals that count as converged: ARPACK's criterion, and no smaller than rounding permits."""
         relative = self.tol * np.maximum(np.abs(values), _EPSILON ** (2 / 3) * self.norm)
-        return np.asarray(self.strictness * np.maximum(relative, _EPSILON * self.norm))
+        return np.asarray(np.maximum(
+            self.strictness * np.maximum(relative, _EPSILON * self.norm), self.noise * self.norm
+        ))
 
     def margin(self, values: Float64) -> Float64:
         """Return how far apart values must be to count as different."""

@@ -24,6 +24,8 @@ from scipy.sparse.linalg import LinearOperator, gmres, splu
 
 from fastlanczos.arrays.cpu import Float64, dtype_name
 
+_EPSILON = float(np.finfo(np.float64).eps)
+
 __all__ = ["MODES", "SpectralTransform", "matvec_of", "transform"]
 
 MODES = ("normal", "buckling", "cayley")
@@ -39,6 +41,8 @@ class SpectralTransform:
     metric: Matvec | None
     values: Callable[[Float64], Float64]  # eigenvalues of the operator -> those of the pencil
     forward: Callable[[Float64], Float64]
+    takes_blocks: bool = False  # matvec and metric multiply columns (n, p) as well
+    sigma: float | None = None  # that was factored: a few units of rounding beside the one asked for if that is exact
 
 
 def is_explicit(X: Any) -> bool:
@@ -57,10 +61,12 @@ def asymmetry_of(X: Any) -> float:
 
 def size_of(X: Any, multiply: Matvec | None, dim: int) -> float:
     """Return the norm of X, roughly: the largest row sum, or how far it stretches a random vector; 1 for no matrix."""
-    if X is None or multiply is None:
+    if X is None:
         return 1.0
     if is_explicit(X):
         return float(abs(X.tocsr() if scipy.sparse.issparse(X) else X).sum(axis=1).max())
+    if multiply is None:
+        return 1.0
     b = np.random.default_rng(0).standard_normal(dim)
     return float(np.linalg.norm(multiply(b)) / np.linalg.norm(b))
 
@@ -89,35 +95,67 @@ def transform(
     """Return the operator for a pencil (A, M); see the table above. M may be None, the identity."""
     multiply_a = matvec_of(A, dim, "A")
     multiply_m = None if M is None else matvec_of(M, dim, "M")
+    explicit = is_explicit(A) and (M is None or is_explicit(M))
     if sigma is None:
         assert M is not None
         solve = _solver(M, dim, "M", dtype) if Minv is None else matvec_of(Minv, dim, "Minv")
-        return SpectralTransform(lambda x: solve(multiply_a(x)), multiply_m, np.asarray, np.asarray)
+        return SpectralTransform(
+            lambda x: solve(multiply_a(x)), multiply_m, np.asarray, np.asarray, explicit and Minv is None
+        )
     if OPinv is not None:
         solve = matvec_of(OPinv, dim, "OPinv")
         _check_inverse(solve, multiply_a, multiply_m, sigma, dim, dtype)
     else:
-        solve = _solver(_shifted(A, M, sigma, dim), dim, "A - sigma M", dtype)
+        solve, sigma = _shifted_solver(A, M, sigma, dim, dtype)
+    blocks = explicit and OPinv is None
+    s = sigma
 
     if mode == "normal":
         matvec: Matvec = solve if multiply_m is None else lambda x: solve(multiply_m(x))
         return SpectralTransform(
-            matvec, multiply_m, lambda t: sigma + _reciprocal(t), lambda values: _reciprocal(values - sigma)
+            matvec, multiply_m, lambda t: s + _reciprocal(t), lambda values: _reciprocal(values - s), blocks, s
         )
     if mode == "buckling":
         return SpectralTransform(
             lambda x: solve(multiply_a(x)),
             multiply_a,
-            lambda t: sigma * t * _reciprocal(t - 1.0),
-            lambda values: values * _reciprocal(values - sigma),
+            lambda t: s * t * _reciprocal(t - 1.0),
+            lambda values: values * _reciprocal(values - s),
+            blocks,
+            s,
         )
     shifted_up = _identity if multiply_m is None else multiply_m
     return SpectralTransform(
-        lambda x: solve(multiply_a(x) + sigma * shifted_up(x)),
+        lambda x: solve(multiply_a(x) + s * shifted_up(x)),
         multiply_m,
-        lambda t: sigma * (t + 1.0) * _reciprocal(t - 1.0),
-        lambda values: (values + sigma) * _reciprocal(values - sigma),
+        lambda t: s * (t + 1.0) * _reciprocal(t - 1.0),
+        lambda values: (values + s) * _reciprocal(values - s),
+        blocks,
+        s,
     )
+
+
+def _shifted_solver(A: Any, M: Any, sigma: float, dim: int, dtype: str) -> tuple[Matvec, float]:
+    """Return b -> (A - sigma M)^-1 b, and the sigma of it: where that one is exactly singular, one beside it.
+
+    A few units of rounding of the norm away, the factors are nearly singular, and as good as any for inverse iteration.
+    """
+    error: Exception | None = None
+    unit = _EPSILON * (size_of(A, None, dim) / size_of(M, None, dim) + abs(sigma))
+    b = np.random.default_rng(0).standard_normal(dim).astype(dtype)
+    for units in (0, 8, -8, 64, -64):
+        shift = sigma + units * unit
+        try:
+            solve = _solver(_shifted(A, M, shift, dim), dim, "A - sigma M", dtype)
+            with np.errstate(all="ignore"):
+                if not is_explicit(A) or np.all(np.isfinite(solve(b))):
+                    return solve, shift
+        except RuntimeError as singular:
+            error = singular
+    raise RuntimeError(
+        "A - sigma M is exactly singular for every shift near sigma: A and M have a common null vector, and every "
+        "number is an eigenvalue of the pencil"
+    ) from error
 
 
 def _check_inverse(
@@ -126,6 +164,11 @@ def _check_inverse(
     """Raise ValueError if OPinv is the inverse of something else: its eigenvalues would be believed."""
     b = np.random.default_rng(0).standard_normal(dim).astype(dtype)
     x = np.asarray(solve(b))
+    if x.shape == b.shape and not np.all(np.isfinite(x)):
+        raise ValueError(
+            f"OPinv b has {np.count_nonzero(~np.isfinite(x))} of {dim} entries that are NaN or infinite for a random "
+            "vector b: A - sigma M may be exactly singular. Factor it for a sigma slightly beside"
+        )
     parts = [multiply_a(x), -sigma * (x if multiply_m is None else multiply_m(x)), -b]
     size = sum(float(np.linalg.norm(part)) for part in parts)
     error = float(np.linalg.norm(parts[0] + parts[1] + parts[2])) / size

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.clusters import Clusters
 from fastlanczos.eigenpairs.complement import Complement
 from fastlanczos.eigenpairs.filter_choice import better_filter
@@ -59,12 +60,15 @@ class ThickRestart:
         source: Source | None = None,
         pencil: Pencil | None = None,
         callback: Callable[[EigshState], object] | None = None,
+        multiplicities: bool = True,
     ) -> None:
         self._multiplier = multiplier
         self._run = run
         self._stages = wanted.ends()
         self._max_restarts = max_restarts
+        self._multiplicities = multiplicities or source is not None
         self._folded = source is not None
+        self.residuals: Float64 | None = None
         self._pencil = pencil
         self._bar = bar
         self._callback = callback
@@ -81,6 +85,11 @@ class ThickRestart:
     def asymmetry(self) -> float:
         """How far from symmetric the products were, relative to the operator's norm."""
         return self._rows.asymmetry
+
+    @property
+    def restarts(self) -> int:
+        """How many there were."""
+        return self._restarts
 
     def solve(self, v0: Any) -> Eigenpairs:
         """Return the wanted pairs, verified; raise NotConverged with those that are."""
@@ -121,6 +130,7 @@ class ThickRestart:
             self._find()
             residuals, good = self._verification.verify()
             if good.all():
+                self.residuals = residuals if self.residuals is None else np.concatenate([self.residuals, residuals])
                 return
             if self._trial + 1 < _MOST_TRIALS:
                 rows.strictness *= 0.1
@@ -157,6 +167,8 @@ class ThickRestart:
                     self._take_up(np.arange(rows.earlier, rows.locked.size))
                 elif new.size or self._run.breakdown:
                     self._lock_best(ritz, new)
+                    if not self._multiplicities and rows.own.size >= rows.wanted.k:
+                        return
                     if self._verification.all_zero() or not self._begin_round():
                         return
                 elif self._run.finished and not clusters.explain(ritz, new):
@@ -168,6 +180,8 @@ class ThickRestart:
         """Return the active Ritz pairs; raise where the operator is seen not to be symmetric."""
         rows = self._rows
         ritz = rows.ritz()
+        if rows.comparing and self._multiplier.most_asymmetry > 100.0 * self._multiplier.precision:
+            rows.noise = rows.asymmetry  # no estimate means anything below it
         if rows.comparing and rows.asymmetry > max(self._multiplier.most_asymmetry, rows.tol):
             if self._pencil is None:
                 raise ValueError(not_symmetric(rows.asymmetry))
@@ -304,7 +318,10 @@ class ThickRestart:
     def _pairs(self, chosen: NDArray[np.intp]) -> Eigenpairs:
         """Put some of the locked rows in ascending order, and return them with their values."""
         values = self._verification.values
-        chosen = chosen[np.argsort(values[chosen], kind="stable")]
+        order = np.argsort(values[chosen], kind="stable")
+        if self.residuals is not None and self.residuals.size == chosen.size:
+            self.residuals = self.residuals[order]
+        chosen = chosen[order]
         self._rows.locked = self._rows.locked[chosen]
         self._rows.replace(np.eye(self._run.steps)[chosen])
         return Eigenpairs(values[chosen], self._run.rows(chosen.size))

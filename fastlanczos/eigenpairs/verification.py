@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastlanczos.eigenpairs.rayleigh_ritz import ZERO, Source, noise, rayleigh_r
 from fastlanczos.eigenpairs.results import Eigenpairs, NotConverged
 from fastlanczos.eigenpairs.rows import Rows
 
-__all__ = ["Verification"]
+__all__ = ["Verification", "combined_residual"]
 
 _EPSILON = float(np.finfo(np.float64).eps)
 _MOST_GROWTH = 1e6
@@ -129,3 +130,25 @@ class Verification:
                     return False  # the vector is not one that rounding has disturbed
                 rows.run.rows(rows.locked.size)[row] = polished
         return bool(filters)
+
+
+def combined_residual(multiply: Callable[[Any], Any], rows: Any, values: Float64, weights: Float64) -> float:
+    """Return |A x - sum_i w_i t_i x_i| for the combination x of all rows with these weights.
+
+    With random weights one product checks all pairs: a residual much larger than the others shows, unless its weight
+    is small, which has a probability of the same size.
+    """
+    k = values.size
+
+    def combination(factors: Float64) -> Any:
+        total = factors[0] * rows[0]
+        for i in range(1, k):
+            total = total + factors[i] * rows[i]
+        return total
+
+    rest = multiply(combination(weights)) - combination(weights * values)
+    largest = float(abs(rest).max())
+    if not 0.0 < largest < np.inf:
+        return largest
+    rest = rest / largest
+    return largest * float(abs((rest.conj() @ rest).real)) ** 0.5

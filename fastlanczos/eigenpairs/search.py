@@ -1,0 +1,291 @@
+"""The search for what `which` means: which of the searches, with which operator, and what becomes of their failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlanczos.arrays.cpu import Float64
+from fastlanczos.eigenpairs.cost import is_dear
+from fastlanczos.eigenpairs.growing import GrowingSearch
+from fastlanczos.eigenpairs.multiplier import Multiplier, OutOfProducts
+from fastlanczos.eigenpairs.pencil import Pencil
+from fastlanczos.eigenpairs.rayleigh_ritz import Source, noise
+from fastlanczos.eigenpairs.results import Eigenpairs, EigshState
+from fastlanczos.eigenpairs.spaces import BlockSpace, EngineSpace
+from fastlanczos.eigenpairs.thick_restart import ThickRestart
+from fastlanczos.eigenpairs.verification import combined_residual
+from fastlanczos.eigenpairs.wanted import Wanted
+from fastlanczos.errors import not_symmetric
+from fastlanczos.operators.operator import squared
+
+__all__ = ["MOST_NOISE", "Search", "plan_rows"]
+
+# Solves with a matrix are not exact: with more asymmetry of theirs than this nothing is found.
+_MOST_INEXACT = 1e-4
+# Products that agree with a symmetric matrix to this part of its norm are taken as they are if no tol is given.
+MOST_NOISE = 1e-3
+# Rows of a space that grows, for k pairs: beyond them a restart loses hardly any products.
+_MOST_ROWS, _ROWS_PER_PAIR = 300, 15
+
+
+def plan_rows(pencil: Pencil, k: int, ncv: int | None, max_memory: int | None, which: str) -> tuple[int, bool]:
+    """Return how many rows there may be, and whether the space grows for the fewest products."""
+    n = pencil.dim
+    usual = min(n, max(2 * k + 20 if ncv is None else ncv, k + 3))
+    own = pencil.is_transformed or pencil.dtype == "complex128"
+    grows = own or (ncv is None and is_dear(pencil.operator, usual))
+    itemsize = np.dtype(pencil.dtype).itemsize
+    budget = pencil.operator.kind.available_memory() // 2 if max_memory is None else max_memory
+    fitting = budget // (itemsize * n) - 6
+    if max_memory is not None and fitting < min(n, k + 3):
+        raise MemoryError(
+            f"max_memory = {max_memory} bytes hold {max(fitting, 0)} vectors of {n} entries beside the working ones, and "
+            f"{min(n, k + 3)} are needed for k = {k}"
+        )
+    if not grows or which == "SM":
+        return min(usual, max(fitting, k + 3), n), False
+    least = 4 * k + 60  # room for what is found, what is set aside, and a chain
+    most = max(_MOST_ROWS, _ROWS_PER_PAIR * k) if ncv is None else max(ncv, least)
+    rows = min(most, max(fitting, least) if own else fitting)
+    if rows < min(least, n) and not own:
+        return min(usual, max(fitting, k + 3)), False
+    return min(rows, n + 8), True
+
+
+class Search:
+    """A search in the memory of so many rows; `grows` chooses the search with the fewest products."""
+
+    def __init__(
+        self,
+        pencil: Pencil,
+        wanted: Wanted,
+        rows: int,
+        *,
+        grows: bool,
+        tol: float,
+        noisy: bool,
+        multiplicities: bool,
+        max_restarts: int,
+        rng: Any,
+        bar: Any,
+        callback: Callable[[EigshState], object] | None,
+    ) -> None:
+        self._pencil = pencil
+        self._wanted = wanted
+        self._grows = grows
+        self._rows = rows
+        self._tol = tol
+        self._noisy = noisy
+        self._multiplicities = multiplicities
+        self._max_restarts = max_restarts
+        self._generator = np.random.default_rng(0 if rng is None else rng)
+        self._bar = bar
+        self._callback = callback
+        self._most_products: int | None = None
+        self.state: EigshState | None = None  # after the last restart
+        self.ended_by_callback = False
+        self.asymmetry = 0.0
+        self.products = self.restarts = 0
+        self.residuals: Float64 | None = None
+        self._norm = 0.0
+        own = pencil.is_transformed or pencil.dtype == "complex128"
+        self._blocks = grows and own
+        self._run = None if self._blocks else pencil.new_run(rows)
+
+    def solve(self, v0: Any, most_products: int | None) -> Eigenpairs:
+        """Return the wanted pairs of the transformed operator; raise OutOfProducts at a limit to its products."""
+        self._most_products = most_products
+        if self._wanted.which == "SM":
+            return self._smallest_magnitude(v0)
+        return self._extreme(self._wanted, self._multiplier(), v0, self._watch)
+
+    def _multiplier(self) -> Multiplier:
+        inexact = _MOST_INEXACT if self._pencil.is_transformed else MOST_NOISE if self._noisy else 0.0
+        return Multiplier(self._pencil.operator, limit=self._most_products, inexact=inexact)
+
+    def _watch(self, state: EigshState) -> None:
+        self.state = state
+        if self._callback is not None:
+            try:
+                self._callback(state)
+            except StopIteration:
+                self.ended_by_callback = True
+                raise
+
+    def _extreme(
+        self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, source: Source | None = None
+    ) -> Eigenpairs:
+        v0 = self._draw() if v0 is None else v0
+        if self._grows and source is None:
+            return self._growing(wanted, multiplier, v0, callback)
+        restart = ThickRestart(
+            multiplier,
+            self._run,
+            wanted,
+            tol=self._tol,
+            max_restarts=self._max_restarts,
+            draw=self._draw,
+            bar=self._bar,
+            source=source,
+            pencil=self._pencil if self._pencil.is_transformed else None,
+            callback=callback,
+            multiplicities=self._multiplicities,
+        )
+        try:
+            pairs = restart.solve(v0)
+        finally:
+            self.products += multiplier.count
+            self.restarts += restart.restarts
+            self._pencil.precision = max(self._pencil.precision, multiplier.precision)
+            self.asymmetry = max(self.asymmetry, restart.asymmetry)
+        self.residuals = restart.residuals
+        return pairs
+
+    def _draw(self) -> Any:
+        return self._pencil.draw(self._generator)
+
+    # The space that grows.
+
+    def _growing(self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any) -> Eigenpairs:
+        pencil = self._pencil
+        judge: Callable[[Any, Float64], tuple[Float64, NDArray[np.bool_]]]
+        if self._blocks:
+            space: Any = BlockSpace(
+                pencil.dim, self._rows, pencil.dtype, lambda rows: self._block(multiplier, rows), pencil.metric_of_rows
+            )
+        else:
+            space = EngineSpace(self._run, multiplier, self._bar)
+        if pencil.is_transformed:
+            judge = self._judge_pencil
+        else:
+
+            def judge(rows: Any, values: Float64) -> tuple[Float64, NDArray[np.bool_]]:
+                return self._judge(multiplier, search, rows, values)
+
+        def noise_of(norm: float) -> float:
+            self._norm = max(self._norm, norm)
+            if pencil.is_transformed or norm == 0.0:
+                return 0.0
+            self.asymmetry = max(self.asymmetry, space.asymmetry / norm)
+            if self.asymmetry > max(multiplier.most_asymmetry, self._tol):
+                raise ValueError(not_symmetric(self.asymmetry))
+            return self.asymmetry * norm if self._noisy else 0.0
+
+        search = GrowingSearch(
+            space,
+            wanted,
+            dim=pencil.dim,
+            tol=self._tol,
+            draw=lambda size: np.stack([self._draw() for _ in range(size)]) if self._blocks else [self._draw()],
+            judge=judge,
+            noise=noise_of,
+            multiplicities=self._multiplicities,
+            max_restarts=self._max_restarts,
+            count=lambda: multiplier.count,
+            bar=self._bar,
+            callback=callback,
+            largest=pencil.largest if pencil.is_shifted else None,
+            blocks=self._blocks,
+            improve=self._improve if pencil.is_shifted else None,
+        )
+        try:
+            pairs = search.solve(v0)
+        finally:
+            self.products += multiplier.count
+            self.restarts += search.restarts
+            pencil.precision = max(pencil.precision, multiplier.precision)
+        self.residuals = search.residuals
+        return pairs
+
+    def _block(self, multiplier: Multiplier, rows: NDArray[Any]) -> NDArray[Any]:
+        products = self._pencil.multiply_rows(rows)
+        bad = int(np.count_nonzero(~np.isfinite(products)))
+        if bad:
+            raise self._pencil.not_finite(multiplier.count + 1, bad)
+        multiplier.count += len(rows)
+        self._bar.update(len(rows))
+        return products
+
+    def _judge(
+        self, multiplier: Multiplier, search: GrowingSearch, rows: Any, values: Float64
+    ) -> tuple[Float64, NDArray[np.bool_]]:
+        """Verify pairs with one product of a random combination of all; one by one where it does not hold."""
+        floor = noise(multiplier, 8.0 * self.asymmetry) * self._norm
+        allowed = np.maximum(self._tol * np.maximum(np.abs(values), np.finfo(float).eps ** (2 / 3) * self._norm), floor)
+        if self._blocks:
+            multiply = lambda v: self._block(multiplier, v[None])[0]  # noqa: E731
+        else:
+            multiply = lambda v: multiplier.product_of(self._run, v)  # noqa: E731
+        weights = self._generator.standard_normal(values.size)
+        if combined_residual(multiply, rows, values, weights) <= np.abs(weights) @ allowed:
+            return search.estimates(values), np.ones(values.size, dtype=bool)
+        residuals = np.array([combined_residual(multiply, rows[i : i + 1], values[i : i + 1], np.ones(1)) for i in range(values.size)])
+        return residuals, residuals <= allowed
+
+    def _judge_pencil(self, rows: Any, values: Float64) -> tuple[Float64, NDArray[np.bool_]]:
+        pencil = self._pencil
+        most = max(self._tol, noise(Multiplier(pencil.operator), 0.0))
+        residuals, good = np.zeros(values.size), np.ones(values.size, dtype=bool)
+        for i, value in enumerate(values):
+            judged = pencil.residual(rows[i], float(value))
+            if judged is not None:
+                residuals[i], size = judged
+                good[i] = residuals[i] <= most * size
+        return residuals, good
+
+    def _improve(self, rows: Any, values: Float64, failed: NDArray[np.intp]) -> tuple[Any, Float64]:
+        """One step of inverse iteration for pairs of a shift that do not hold: solves damp whatever else is in them."""
+        pencil, metric = self._pencil, self._pencil.metric_of_rows or (lambda rows: rows)
+        values, rows = values.copy(), rows.copy()
+        better = pencil.multiply_rows(rows[failed])
+        done = list(np.setdiff1d(np.arange(len(rows)), failed))
+        for i, x in zip(failed, better, strict=True):
+            x = x / np.abs(x).max()
+            for _ in range(2):
+                x = x - (rows[done].conj() @ metric(x[None])[0]) @ rows[done]
+                x = x / np.sqrt(abs((x.conj() @ metric(x[None])[0]).real))
+            rows[i] = x
+            values[i] = pencil.quotient(x)
+            done.append(int(i))
+        return rows, values
+
+    def _smallest_magnitude(self, v0: Any) -> Eigenpairs:
+        """The values nearest to 0: one end where all have one sign, otherwise the low end of the operator squared."""
+        multiplier = self._multiplier()
+        low, high = multiplier.ends(self._run, self._draw(), self._bar)
+        norm = max(abs(low), abs(high))
+        margin = 1e-12 * norm
+        if low >= -margin or high <= margin:
+            try:
+                return self._one_sided(Wanted("SA" if low >= -margin else "LA", self._wanted.k), multiplier, v0, margin)
+            except _BothSigns:
+                pass
+        if self._most_products is not None:
+            raise OutOfProducts  # the values are inside of the spectrum, and would take too many
+        if norm == 0.0:  # only what a random vector does not see: the whole matrix is zero
+            norm = 1.0
+        square = Multiplier(squared(self._pencil.operator, norm), products=2)
+        source = Source(multiplier, norm, lambda values: 2.0 * (values / norm) ** 2 - 1.0)
+        return self._extreme(Wanted("SA", self._wanted.k), square, v0, self._watch, source)
+
+    def _one_sided(self, wanted: Wanted, multiplier: Multiplier, v0: Any, margin: float) -> Eigenpairs:
+        def watch(state: EigshState) -> None:
+            if state.values.size and state.values[0] < -margin and state.values[-1] > margin:
+                raise _BothSigns
+            wrong = state.values < -margin if wanted.which == "SA" else state.values > margin
+            if wrong.any():
+                raise _BothSigns
+            self._watch(state)
+
+        pairs = self._extreme(wanted, multiplier, v0, watch)
+        if np.any(pairs.values < -margin if wanted.which == "SA" else pairs.values > margin):
+            raise _BothSigns
+        return pairs
+
+
+class _BothSigns(Exception):
+    """The operator has eigenvalues of both signs."""
