@@ -41,7 +41,8 @@ class GrowingSearch:
 
     `tol` is relative to each value, `draw(p)` returns a block of random vectors (p, n), `judge` the residuals of rows
     and values, and which of them hold. `largest` is a size from which on values are as good as infinite: those of
-    eigenvalues that a shift hits. `noise` returns what the products' own errors leave of a residual.
+    eigenvalues that a shift hits. An `interior` search is for few distinct eigenvalues: each of its chains ends where it
+    is invariant, and shows all of them. `noise` returns what the products' own errors leave of a residual.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class GrowingSearch:
         callback: Callable[[EigshState], object] | None,
         largest: float | None = None,
         blocks: bool = False,
+        interior: bool = False,
         improve: Callable[[Any, Float64, NDArray[np.intp]], tuple[Any, Float64]] | None = None,
     ) -> None:
         self._space = space
@@ -77,12 +79,14 @@ class GrowingSearch:
         self._callback = callback
         self._largest = largest
         self._blocks = blocks
+        self._interior = interior
         self._improve = improve
         self._values = np.empty(0)  # of what is found
         self._pairs = np.empty((0, 0))  # (c, steps): the rows that they combine
         self._estimates = np.empty(0)  # of their residuals
         self._norm = 0.0
         self._chains = self._finds = 0
+        self._log_too_likely = 0.0  # how much too likely it is that the chain hides something
         self._random = False  # the chain began from a random vector
         self._strictness = 1.0
         self.restarts = 0
@@ -146,8 +150,9 @@ class GrowingSearch:
     def _run_chain(self) -> bool:
         """Extend the chain until it has found what it can; False where the search is over."""
         space = self._space
+        steps, before = 1, (0, False, 0.0)
         while True:
-            space.expand(max(1, int(_WASTE * space.length)))
+            space.expand(steps)
             chain = space.ritz(self._wanted if self._largest is None else Wanted("LM", self._wanted.k))
             self._norm = max(self._norm, abs(chain.ends[0]), abs(chain.ends[1]))
             if self._largest is not None and self._set_apart(chain):
@@ -158,10 +163,15 @@ class GrowingSearch:
             allowed = self._allowed(chain.values[new])
             enough = self._values.size + new.size >= self._wanted.k
             self._report(chain, new)
+            if self._interior and not space.breakdown:
+                if space.full:
+                    raise NotConverged("there are too many distinct eigenvalues", Eigenpairs(np.empty(0), None))
+                steps = 1
+                continue
             if space.breakdown or (new.size and enough and np.all(chain.residuals[new] <= allowed)):
                 if np.all(chain.residuals[new] <= allowed) or self._chains == 0:
                     self._merge(chain, new)
-                    if space.steps >= self._dim:
+                    if space.steps >= self._dim or (self._chains > 0 and enough and not new.size):
                         return False
                     return self._multiplicities or self._values.size < self._wanted.k
                 self._repair(chain, new)
@@ -172,8 +182,27 @@ class GrowingSearch:
                 continue
             if enough and not new.size and self._chains > 0 and self._hides_nothing():
                 return False
+            now = (space.length, bool(new.size), self._distance(chain, new, allowed))
+            steps = self._steps_to_the_next_look(before, now)
+            before = now
             if space.full:
                 self._restart(chain, new)
+                before = (0, False, 0.0)
+
+    def _distance(self, chain: Chain, new: NDArray[np.intp], allowed: Float64) -> float:
+        """How far the chain is from its end, as a logarithm that falls by about as much in each step."""
+        if new.size:
+            return float(np.log(np.max(chain.residuals[new] / allowed)))
+        return self._log_too_likely
+
+    def _steps_to_the_next_look(self, before: tuple[int, bool, float], now: tuple[int, bool, float]) -> int:
+        """4% of the chain, or half of what is left if it goes on as since the last look."""
+        space = self._space
+        steps = _WASTE * space.length / space.block
+        if now[1] == before[1] and now[0] > before[0] > 0 and before[2] > now[2] > 0.0:
+            left = now[2] / (before[2] - now[2]) * (now[0] - before[0]) / space.block
+            steps = max(steps, min(0.5 * left, 0.3 * space.length / space.block))
+        return max(1, int(steps))
 
     def _new(self, chain: Chain) -> NDArray[np.intp]:
         """The chain's pairs that are wanted, as far as one can see now."""
@@ -184,21 +213,25 @@ class GrowingSearch:
         chosen = chosen[chosen >= found.size] - found.size
         if found.size < k:
             return chosen
-        low, high = self._wanted.limits(self._sized(found), k)
         margins = np.array([self._margin(x) for x in values[chosen]])
+        if self._interior:
+            farthest = np.sort(np.abs(found))[k - 1]
+            return chosen[np.abs(values[chosen]) < farthest - margins]
+        low, high = self._wanted.limits(self._sized(found), k)
         return chosen[(values[chosen] > high + margins) | (values[chosen] < low - margins)]
 
     def _hides_nothing(self) -> bool:
         """Whether the complement holds nothing beyond what is found, but with a small probability."""
         space = self._space
+        self._log_too_likely = 0.0
         if not self._random or space.length < 2:
             return False
         for limit, side in zip(self._wanted.limits(self._sized(self._values), self._wanted.k), (-1.0, 1.0), strict=True):
             if np.isfinite(limit):
                 weight = space.log_hidden(limit + side * self._margin(limit))
-                if probability_hidden(weight, self._dim - space.first) > self._probability:
-                    return False
-        return True
+                likely = probability_hidden(weight, self._dim - space.first)
+                self._log_too_likely = max(self._log_too_likely, float(np.log(likely / self._probability)))
+        return self._log_too_likely <= 0.0
 
     # Found pairs.
 
@@ -272,7 +305,7 @@ class GrowingSearch:
         again = space.mixed(weights)[None] if self._chains == 0 and self._finds < 2 and rest.size else None
         self._merge(chain, np.sort(far))
         self._forget_others()
-        space.locked = space.steps
+        space.asymmetry = 0.0  # it was relative to them
         if self._all_infinite():
             return True
         if again is None or not space.start(again):

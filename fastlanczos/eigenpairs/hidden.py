@@ -53,4 +53,4 @@ def log_hidden_block(H: NDArray, coupling: NDArray, rows: slice, t: float) -> fl
 
 def probability_hidden(log_weight: float, dim: int) -> float:
     """Return the probability that a random unit vector of `dim` entries has no more than this weight on another one."""
-    return float(min(1.0, np.sqrt(2.0 * dim / np.pi) * np.exp(0.5 * log_weight)))
+    return float(min(1.0, np.sqrt(2.0 * max(dim, 1) / np.pi) * np.exp(max(0.5 * log_weight, -700.0))))

@@ -14,7 +14,8 @@ from fastlanczos.eigenpairs.growing import GrowingSearch
 from fastlanczos.eigenpairs.multiplier import Multiplier, OutOfProducts
 from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.rayleigh_ritz import Source, noise
-from fastlanczos.eigenpairs.results import Eigenpairs, EigshState
+from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.spectral_transform import is_explicit
 from fastlanczos.eigenpairs.spaces import BlockSpace, EngineSpace
 from fastlanczos.eigenpairs.thick_restart import ThickRestart
 from fastlanczos.eigenpairs.verification import combined_residual
@@ -22,10 +23,13 @@ from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.errors import not_symmetric
 from fastlanczos.operators.operator import squared
 
+_FACTORED = 5000  # rows up to which a matrix is factored for values of smallest magnitude inside of its spectrum
+
 __all__ = ["MOST_NOISE", "Search", "plan_rows"]
 
 # Solves with a matrix are not exact: with more asymmetry of theirs than this nothing is found.
 _MOST_INEXACT = 1e-4
+_INEXACT = 1e-9  # and what is left of a residual by it, at most
 # Products that agree with a symmetric matrix to this part of its norm are taken as they are if no tol is given.
 MOST_NOISE = 1e-3
 # Rows of a space that grows, for k pairs: beyond them a restart loses hardly any products.
@@ -150,7 +154,9 @@ class Search:
 
     # The space that grows.
 
-    def _growing(self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any) -> Eigenpairs:
+    def _growing(
+        self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, *, interior: bool = False
+    ) -> Eigenpairs:
         pencil = self._pencil
         judge: Callable[[Any, Float64], tuple[Float64, NDArray[np.bool_]]]
         if self._blocks:
@@ -168,8 +174,11 @@ class Search:
 
         def noise_of(norm: float) -> float:
             self._norm = max(self._norm, norm)
-            if pencil.is_transformed or norm == 0.0:
+            if norm == 0.0:
                 return 0.0
+            if pencil.is_transformed:
+                # Solves are as symmetric as the factors are exact. A and M decide in the end what that is worth.
+                return float(min(space.asymmetry, _INEXACT * norm))
             self.asymmetry = max(self.asymmetry, space.asymmetry / norm)
             if self.asymmetry > max(multiplier.most_asymmetry, self._tol):
                 raise ValueError(not_symmetric(self.asymmetry))
@@ -190,6 +199,7 @@ class Search:
             callback=callback,
             largest=pencil.largest if pencil.is_shifted else None,
             blocks=self._blocks,
+            interior=interior,
             improve=self._improve if pencil.is_shifted else None,
         )
         try:
@@ -264,6 +274,14 @@ class Search:
                 return self._one_sided(Wanted("SA" if low >= -margin else "LA", self._wanted.k), multiplier, v0, margin)
             except _BothSigns:
                 pass
+        if self._run is not None and self._run.breakdown:  # there are few distinct eigenvalues: a chain shows them all
+            try:
+                return self._growing(self._wanted, multiplier, self._draw(), self._watch, interior=True)
+            except NotConverged:
+                pass
+        pairs = self._factored(v0)
+        if pairs is not None:
+            return pairs
         if self._most_products is not None:
             raise OutOfProducts  # the values are inside of the spectrum, and would take too many
         if norm == 0.0:  # only what a random vector does not see: the whole matrix is zero
@@ -271,6 +289,35 @@ class Search:
         square = Multiplier(squared(self._pencil.operator, norm), products=2)
         source = Source(multiplier, norm, lambda values: 2.0 * (values / norm) ** 2 - 1.0)
         return self._extreme(Wanted("SA", self._wanted.k), square, v0, self._watch, source)
+
+    def _factored(self, v0: Any) -> Eigenpairs | None:
+        """Of a matrix that is not too large, by shift-invert around 0: the values are inside of the spectrum."""
+        A, n = self._pencil.operator.source, self._pencil.dim
+        if self._pencil.is_transformed or not is_explicit(A) or n > _FACTORED:
+            return None
+        pencil = Pencil(A, None, None, sigma=0.0, mode="normal", Minv=None, OPinv=None, v0=None)
+        wanted = Wanted("LM", self._wanted.k)
+        rows, _ = plan_rows(pencil, wanted.k, None, None, "LM")
+        search = Search(
+            pencil,
+            wanted,
+            rows,
+            grows=True,
+            tol=self._tol,
+            noisy=self._noisy,
+            multiplicities=self._multiplicities,
+            max_restarts=self._max_restarts,
+            rng=self._generator,
+            bar=self._bar,
+            callback=self._callback,
+        )
+        try:
+            pairs = search.solve(v0, None)
+        finally:
+            self.products += search.products
+            self.restarts += search.restarts
+        self.residuals = search.residuals
+        return Eigenpairs(pencil.values(pairs.values), pairs.vectors)
 
     def _one_sided(self, wanted: Wanted, multiplier: Multiplier, v0: Any, margin: float) -> Eigenpairs:
         def watch(state: EigshState) -> None:

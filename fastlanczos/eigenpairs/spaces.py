@@ -265,7 +265,6 @@ class BlockSpace(_Space):
     """Chains of blocks in NumPy: every product is orthogonalized twice against all rows (classical Gram-Schmidt).
 
     `multiply` takes and returns rows (p, n). `metric` multiplies a block with the M of the inner product x^H M y.
-    The first `locked` rows are eigenvectors next to a shift: what products have of them is rounding, and ignored.
     """
 
     def __init__(
@@ -285,7 +284,7 @@ class BlockSpace(_Space):
         self._coupling = np.zeros((0, 0), dtype)  # of these to the chain
         self._scale = 0.0
         self._metric_size = 0.0
-        self.steps = self.first = self.locked = 0
+        self.steps = self.first = 0
         self.block = 1
         self.fresh = True
         self.breakdown = False
@@ -366,13 +365,14 @@ class BlockSpace(_Space):
                 self._scale = max(self._scale, size)
             floor = _ROUNDING_LEVEL * self._scale if least is None else least
             if norm > floor and count < self.max_steps and count < self.dim:
-                # Where hardly anything was left, what is left now is noise.
-                again = z / norm
-                c = self._dots(count, again[None])[:, 0]
-                again = again - c @ self._rows[:count]
-                rest = self._norm(again)
+                z, rest = z / norm, 1.0
+                if float(np.linalg.norm(c)) > 0.5 * norm:
+                    # Hardly anything was left: what is left now may be noise.
+                    c = self._dots(count, z[None])[:, 0]
+                    z = z - c @ self._rows[:count]
+                    rest = self._norm(z)
                 if rest > 1e-3:
-                    self._rows[count] = again / rest
+                    self._rows[count] = z / rest
                     r[self._next] = norm * rest
                     self._next += 1
             left.append(r)
@@ -380,7 +380,9 @@ class BlockSpace(_Space):
         return C, R
 
     def _dots(self, count: int, Z: NDArray[Any]) -> NDArray[Any]:
-        return self._rows[:count].conj() @ (Z if self._metric is None else self._metric(Z)).T
+        Z = Z if self._metric is None else self._metric(Z)
+        # The rows are long: conjugated is what is short.
+        return (self._rows[:count] @ Z.conj().T).conj() if np.iscomplexobj(Z) else self._rows[:count] @ Z.T
 
     def _norm(self, z: NDArray[Any]) -> float:
         plain = float(np.linalg.norm(z))
@@ -398,12 +400,14 @@ class BlockSpace(_Space):
         return float(np.sqrt(max(squared, 0.0)))
 
     def _beside(self) -> NDArray[Any]:
-        """The coupling of the chain to what was set aside, and to whatever else comes before it."""
-        return self._H[self.locked : self.first, self.first : self.steps]
+        """The coupling of the chain to what was set aside."""
+        return self._H[self._aside, self.first : self.steps]
 
     def ritz(self, wanted: Wanted) -> Chain:
         """Return the Ritz pairs of the chain that may be wanted."""
-        H = self._H[self.first : self.steps, self.first : self.steps]
+        H: Any = self._H[self.first : self.steps, self.first : self.steps]
+        if self.block == 1:  # T is real
+            H = (np.diag(H).real, np.abs(np.diag(H, 1))) if self.fresh else H.real
         return self._pairs(wanted, H, self._coupling, self._beside())
 
     def log_hidden(self, t: float) -> float:
@@ -484,6 +488,8 @@ def _dot(x: Any, y: Any) -> float:
 def _candidates(wanted: Wanted, values: Float64) -> NDArray[np.intp]:
     """Of ascending values those that may be among the wanted: k, and one more, at each end that counts."""
     count, k = values.size, wanted.k + 1
+    if wanted.which == "SM":
+        return np.arange(count)
     if wanted.which in ("LM", "BE"):
         return np.unique(np.concatenate([np.arange(min(k, count)), np.arange(max(count - k, 0), count)]))
     return np.arange(max(count - k, 0), count) if wanted.which == "LA" else np.arange(min(k, count))
@@ -494,7 +500,7 @@ def _ends_of(alpha: Float64, beta: Float64, wanted: Wanted) -> tuple[Float64, Fl
     m, k = alpha.size, wanted.k + 1
     low = 1 if wanted.which == "LA" else k
     high = 1 if wanted.which == "SA" else k
-    if 3 * (low + high) >= m:
+    if 3 * (low + high) >= m or wanted.which == "SM":
         return scipy.linalg.eigh_tridiagonal(alpha, beta)  # type: ignore[no-any-return]
     parts = [
         scipy.linalg.eigh_tridiagonal(alpha, beta, select="i", select_range=chosen)

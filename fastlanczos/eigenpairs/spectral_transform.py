@@ -232,10 +232,17 @@ def _sparse_lu(X: Any, name: str) -> Matvec:
     b = np.random.default_rng(0).standard_normal(X.shape[0]).astype(X.dtype)
     try:
         factors = splu(X, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-        x = factors.solve(b)
-        size = abs(X).sum(axis=1).max() * np.abs(x).max()
-        if np.all(np.isfinite(x)) and np.abs(X @ x - b).max() <= 1e-12 * max(size, np.abs(b).max()):
-            return factors.solve  # type: ignore[no-any-return]
+
+        def refined(b: NDArray[Any]) -> NDArray[Any]:
+            x = factors.solve(b)
+            return x + factors.solve(b - X @ x)  # type: ignore[no-any-return]
+
+        norm = abs(X).sum(axis=1).max()
+        for solve in (factors.solve, refined):
+            x = solve(b)
+            size = max(norm * np.abs(x).max(), np.abs(b).max())
+            if np.all(np.isfinite(x)) and np.abs(X @ x - b).max() <= 1e-14 * size:
+                return solve  # type: ignore[no-any-return]
     except RuntimeError:  # a zero on the diagonal
         pass
     try:
