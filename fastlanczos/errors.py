@@ -74,7 +74,8 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
         "symmetric; an error in the matvec; arithmetic of lower precision inside it; a result that changes from call "
         "to call (dropout, batch-norm statistics that move, a shuffling loader, augmentation, unseeded noise, "
         "nondeterministic kernels). "
-        f"Ritz values are uncertain by about that much: they carry {max(0, int(-np.log10(asymmetry)))} digits of the norm.",
+        "Ritz values are uncertain by about that much: they carry "
+        f"{max(0, int(-np.log10(asymmetry)))} digits of the norm.",
         AsymmetryWarning,
         stacklevel=stacklevel + 1,
     )

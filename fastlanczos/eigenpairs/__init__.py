@@ -1,4 +1,4 @@
-"""Eigenpairs of symmetric and Hermitian operators and pencils: scipy's `eigsh` on thick-restart Lanczos.
+"""Eigenpairs of symmetric and Hermitian operators and pencils: scipy's `eigsh` on Lanczos.
 
 | file                 | what it holds                                                                 |
 |----------------------|-------------------------------------------------------------------------------|
@@ -6,7 +6,14 @@
 | `wanted`             | the meaning of `which`                                                        |
 | `pencil`             | A, or A and M: the operator to iterate with, its vectors, its results         |
 | `spectral_transform` | shift-invert, buckling, Cayley                                                |
-| `thick_restart`      | the search                                                                    |
+| `search`             | which search, for what `which` means                                          |
+| `cost`               | what a product costs, told without a clock                                    |
+| `growing`            | the search with the fewest products                                           |
+| `chain`              | the spaces it grows in: their chains, rows that are set aside                 |
+| `engine_space`       | ... of single vectors, in the compiled engine                                 |
+| `block_space`        | ... of blocks, in NumPy: complex problems, shifts, inner products             |
+| `hidden`             | what a random start may hide                                                  |
+| `thick_restart`      | the search with cheap products                                                |
 | `rows`               | locked eigenvectors and the active Krylov space, restarts                     |
 | `complement`         | rounds in the complement of what is locked: multiplicities                    |
 | `clusters`           | eigenvalues too close to be resolved, locked as mixtures                      |

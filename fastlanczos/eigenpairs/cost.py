@@ -35,8 +35,8 @@ def rows_of_product(operator: Operator) -> float:
         return float(n)
     entries = A.nnz / n
     if n <= _CACHED:
-        return 1.5 * entries
-    return (1.5 + _LINE * _scattered(A.tocsr())) * entries
+        return float(1.5 * entries)
+    return float((1.5 + _LINE * _scattered(A.tocsr())) * entries)
 
 
 def is_dear(operator: Operator, rows: int) -> bool:

@@ -16,9 +16,7 @@ from fastlanczos.errors import NonFiniteError, not_symmetric
 __all__ = ["solve_dense"]
 
 
-def solve_dense(
-    pencil: Pencil, wanted: Wanted, tol: float, noise: float = 0.0
-) -> tuple[Float64, Any, float] | None:
+def solve_dense(pencil: Pencil, wanted: Wanted, tol: float, noise: float = 0.0) -> tuple[Float64, Any, float] | None:
     """Return (values, vectors as rows, asymmetry), or None for an M that LAPACK's reduction does not take."""
     A = _matrix(pencil.multiply_a, pencil, "A")
     M = None if pencil.multiply_m is None else _matrix(pencil.multiply_m, pencil, "M")

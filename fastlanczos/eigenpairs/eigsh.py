@@ -16,7 +16,7 @@ from fastlanczos.eigenpairs.multiplier import OutOfProducts
 from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.results import EigshInfo, EigshState, NotConverged
 from fastlanczos.eigenpairs.search import MOST_NOISE, Search, plan_rows
-from fastlanczos.eigenpairs.spectral_transform import MODES
+from fastlanczos.eigenpairs.spectral_transform import MODES, is_explicit
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 from fastlanczos.errors import not_symmetric, warn_if_asymmetric
 
@@ -27,8 +27,6 @@ _SMALL = 256
 _TINY = 32  # the same where a product may be dear
 # ... and up to this one where restarts fail, or have taken this many products for each column of the matrix.
 _MODERATE, _PATIENCE = 2048, 20
-# Solves with a matrix are not exact: so much asymmetry of theirs is usual.
-_SOLVES = 1e-10
 
 
 def eigsh(
@@ -154,17 +152,17 @@ def eigsh(
     if ncv is not None and as_dimension(ncv, "ncv") <= k:
         raise ValueError(f"ncv must be greater than k: got ncv = {ncv}, k = {k}")
     start = None if v0 is None else pencil.start_vector(v0)
-    noisy = tol == 0
+    # Of a matrix the entries tell whether it is symmetric; products may carry less than the precision of their dtype.
+    noisy = tol == 0 and not is_explicit(A)
     tol = max(float(tol), pencil.precision)
-    if pencil.asymmetry > max(MOST_NOISE if noisy else 100.0 * pencil.precision, tol):
+    if pencil.asymmetry > max(100.0 * pencil.precision, tol):
         raise ValueError(not_symmetric(pencil.asymmetry))
     wanted = Wanted(which, k)
     rows, grows = plan_rows(pencil, k, ncv, max_memory, which)
     how = "dear" if grows else "cheap"
 
     def finished(values: Any, vectors: Any, asymmetry: float, num: int, restarts: int, residuals: Any) -> Any:
-        inexact = _SOLVES if pencil.is_transformed else 0.0
-        warn_if_asymmetric(asymmetry, max(pencil.precision, inexact), stacklevel=3)
+        warn_if_asymmetric(max(asymmetry, pencil.asymmetry), pencil.precision, stacklevel=3)
         info = EigshInfo(num, restarts, residuals, np.ones(k, dtype=bool), how)
         return _result(pencil, wanted, values, vectors, return_eigenvectors, info if return_info else None)
 
@@ -213,9 +211,8 @@ def eigsh(
                 if search.state is not None:
                     error.partial = search.state  # type: ignore[attr-defined]
                 raise
-    asymmetry = max(search.asymmetry, pencil.asymmetry)
     return finished(
-        pencil.values(pairs.values), pairs.vectors, asymmetry, search.products, search.restarts, search.residuals
+        pencil.values(pairs.values), pairs.vectors, search.asymmetry, search.products, search.restarts, search.residuals
     )
 
 

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.eigenpairs.chain import Chain
 from fastlanczos.eigenpairs.hidden import probability_hidden
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
-from fastlanczos.eigenpairs.spaces import Chain
 from fastlanczos.eigenpairs.wanted import Wanted
 
 __all__ = ["GrowingSearch"]
@@ -39,10 +39,10 @@ _ROUNDING = 4.0 * _EPSILON  # of the norm: estimates below it mean nothing
 class GrowingSearch:
     """Finds the `wanted` pairs of the operator that `space` multiplies with.
 
-    `tol` is relative to each value, `draw(p)` returns a block of random vectors (p, n), `judge` the residuals of rows
-    and values, and which of them hold. `largest` is a size from which on values are as good as infinite: those of
-    eigenvalues that a shift hits. An `interior` search is for few distinct eigenvalues: each of its chains ends where it
-    is invariant, and shows all of them. `noise` returns what the products' own errors leave of a residual.
+    `tol` is relative to each value, `draw(p)` returns a block of random vectors (p, n), `judge` the residuals of
+    rows and values, and which of them hold. `largest` is a size from which on values are as good as infinite: those of
+    eigenvalues that a shift hits. An `interior` search is for few distinct eigenvalues: each of its chains ends
+    where it is invariant, and shows all of them. `noise` returns what the products' own errors leave of a residual.
     """
 
     def __init__(
@@ -119,9 +119,9 @@ class GrowingSearch:
                 self._take_up(np.flatnonzero(good), np.flatnonzero(~good))
         worst = int(np.argmax(np.where(good, 0.0, residuals)))
         raise NotConverged(
-            f"{np.count_nonzero(~good)} pairs failed verification: for the eigenvalue {values[worst]:.6g} of the operator "
-            f"that was iterated with, the residual norm is {residuals[worst]:.1e}. Products, or solves, are not exact "
-            f"enough for tol = {self._tol:.1e}",
+            f"{np.count_nonzero(~good)} pairs failed verification: for the eigenvalue {values[worst]:.6g} of the "
+            f"operator that was iterated with, the residual norm is {residuals[worst]:.1e}. "
+            f"Products, or solves, are not exact enough for tol = {self._tol:.1e}",
             Eigenpairs(values[good], rows[good]),
         )
 
@@ -216,7 +216,7 @@ class GrowingSearch:
         margins = np.array([self._margin(x) for x in values[chosen]])
         if self._interior:
             farthest = np.sort(np.abs(found))[k - 1]
-            return chosen[np.abs(values[chosen]) < farthest - margins]
+            return np.asarray(chosen[np.abs(values[chosen]) < farthest - margins])
         low, high = self._wanted.limits(self._sized(found), k)
         return chosen[(values[chosen] > high + margins) | (values[chosen] < low - margins)]
 
@@ -226,7 +226,9 @@ class GrowingSearch:
         self._log_too_likely = 0.0
         if not self._random or space.length < 2:
             return False
-        for limit, side in zip(self._wanted.limits(self._sized(self._values), self._wanted.k), (-1.0, 1.0), strict=True):
+        for limit, side in zip(
+            self._wanted.limits(self._sized(self._values), self._wanted.k), (-1.0, 1.0), strict=True
+        ):
             if np.isfinite(limit):
                 weight = space.log_hidden(limit + side * self._margin(limit))
                 likely = probability_hidden(weight, self._dim - space.first)
@@ -369,9 +371,7 @@ class GrowingSearch:
     def _count_restart(self) -> None:
         self.restarts += 1
         if self.restarts > self._max_restarts:
-            raise NotConverged(
-                f"not converged: {self._max_restarts} restarts were not enough", self.converged()
-            )
+            raise NotConverged(f"not converged: {self._max_restarts} restarts were not enough", self.converged())
 
     def converged(self) -> Eigenpairs:
         """Return those pairs that are verified at any time; the run cannot go on after this."""

@@ -13,6 +13,8 @@ half the steps. Christoffel functions: Szego, Orthogonal Polynomials (1939), 3.4
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
@@ -37,7 +39,7 @@ def log_christoffel(alpha: Float64, beta: Float64, t: float) -> float:
     return float(-np.log(total) - 2.0 * scale)
 
 
-def log_hidden_block(H: NDArray, coupling: NDArray, rows: slice, t: float) -> float:
+def log_hidden_block(H: NDArray[Any], coupling: NDArray[Any], rows: slice, t: float) -> float:
     """Return the logarithm of the weight that an eigenvector x at t, beyond all Ritz values, may have on some rows.
 
     H (m, m) is projected, `coupling` (p, m) that of the next block to it. The rows see c of x with (t - H) c =

@@ -74,7 +74,7 @@ class Multiplier:
             bar.update(products)
 
     def product_of(self, run: Any, vector: Any) -> Any:
-        """Return A times a vector of the run's kind, which it may overwrite; the next product may overwrite this one."""
+        """Return A times a vector of the run's kind, which it may overwrite, as the next product may this one."""
         if self._operator.native is None:
             return self._multiply(run, vector)
         self.count += self._products

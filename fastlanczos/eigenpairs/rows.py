@@ -75,9 +75,9 @@ class Rows:
     def allowed(self, values: Float64) -> Float64:
         """Return the residuals that count as converged: ARPACK's criterion, and no smaller than rounding permits."""
         relative = self.tol * np.maximum(np.abs(values), _EPSILON ** (2 / 3) * self.norm)
-        return np.asarray(np.maximum(
-            self.strictness * np.maximum(relative, _EPSILON * self.norm), self.noise * self.norm
-        ))
+        return np.asarray(
+            np.maximum(self.strictness * np.maximum(relative, _EPSILON * self.norm), self.noise * self.norm)
+        )
 
     def margin(self, values: Float64) -> Float64:
         """Return how far apart values must be to count as different."""

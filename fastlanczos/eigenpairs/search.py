@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.eigenpairs.block_space import BlockSpace
 from fastlanczos.eigenpairs.cost import is_dear
+from fastlanczos.eigenpairs.engine_space import EngineSpace
 from fastlanczos.eigenpairs.growing import GrowingSearch
 from fastlanczos.eigenpairs.multiplier import Multiplier, OutOfProducts
 from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.rayleigh_ritz import Source, noise
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
 from fastlanczos.eigenpairs.spectral_transform import is_explicit
-from fastlanczos.eigenpairs.spaces import BlockSpace, EngineSpace
 from fastlanczos.eigenpairs.thick_restart import ThickRestart
 from fastlanczos.eigenpairs.verification import combined_residual
 from fastlanczos.eigenpairs.wanted import Wanted
@@ -47,8 +48,8 @@ def plan_rows(pencil: Pencil, k: int, ncv: int | None, max_memory: int | None, w
     fitting = budget // (itemsize * n) - 6
     if max_memory is not None and fitting < min(n, k + 3):
         raise MemoryError(
-            f"max_memory = {max_memory} bytes hold {max(fitting, 0)} vectors of {n} entries beside the working ones, and "
-            f"{min(n, k + 3)} are needed for k = {k}"
+            f"max_memory = {max_memory} bytes hold {max(fitting, 0)} vectors of {n} entries beside the working ones, "
+            f"and {min(n, k + 3)} are needed for k = {k}"
         )
     if not grows or which == "SM":
         return min(usual, max(fitting, k + 3), n), False
@@ -226,14 +227,16 @@ class Search:
         """Verify pairs with one product of a random combination of all; one by one where it does not hold."""
         floor = noise(multiplier, 8.0 * self.asymmetry) * self._norm
         allowed = np.maximum(self._tol * np.maximum(np.abs(values), np.finfo(float).eps ** (2 / 3) * self._norm), floor)
-        if self._blocks:
-            multiply = lambda v: self._block(multiplier, v[None])[0]  # noqa: E731
-        else:
-            multiply = lambda v: multiplier.product_of(self._run, v)  # noqa: E731
+
+        def multiply(v: Any) -> Any:
+            return self._block(multiplier, v[None])[0] if self._blocks else multiplier.product_of(self._run, v)
+
         weights = self._generator.standard_normal(values.size)
         if combined_residual(multiply, rows, values, weights) <= np.abs(weights) @ allowed:
             return search.estimates(values), np.ones(values.size, dtype=bool)
-        residuals = np.array([combined_residual(multiply, rows[i : i + 1], values[i : i + 1], np.ones(1)) for i in range(values.size)])
+        one = np.ones(1)
+        alone = [combined_residual(multiply, rows[i : i + 1], values[i : i + 1], one) for i in range(values.size)]
+        residuals = np.array(alone)
         return residuals, residuals <= allowed
 
     def _judge_pencil(self, rows: Any, values: Float64) -> tuple[Float64, NDArray[np.bool_]]:
@@ -279,7 +282,7 @@ class Search:
                 return self._growing(self._wanted, multiplier, self._draw(), self._watch, interior=True)
             except NotConverged:
                 pass
-        pairs = self._factored(v0)
+        pairs = self._factored(v0) if 1e-100 < norm < 1e100 else None
         if pairs is not None:
             return pairs
         if self._most_products is not None:

@@ -151,4 +151,4 @@ def combined_residual(multiply: Callable[[Any], Any], rows: Any, values: Float64
     if not 0.0 < largest < np.inf:
         return largest
     rest = rest / largest
-    return largest * float(abs((rest.conj() @ rest).real)) ** 0.5
+    return float(largest * float(abs((rest.conj() @ rest).real)) ** 0.5)

@@ -1,10 +1,12 @@
 """`eigsh`: mistakes, and operators that are not what they should be, are told with what to do."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from cases.eigenpairs import meant
-from scipy.sparse.linalg import ArpackNoConvergence
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 from spectra import laplacian
 
 import fastlanczos as fl
@@ -26,7 +28,7 @@ GOOD = np.diag(np.arange(1.0, 301.0))
         ({"mode": "cayley", "sigma": 0}, ValueError, "needs a sigma other than 0"),
         ({"sigma": 1j}, ValueError, "sigma must be a finite real number"),
         ({"sigma": np.nan}, ValueError, "sigma must be a finite real number"),
-        ({"sigma": 5.0}, RuntimeError, "sigma is an eigenvalue"),
+        ({"sigma": 5.0, "OPinv": lambda b: b * np.inf}, ValueError, "NaN or infinite"),
         ({"OPinv": GOOD}, ValueError, "give sigma as well"),
         ({"Minv": GOOD}, ValueError, "Minv is given without M"),
         ({"Minv": GOOD, "sigma": 1.5}, ValueError, "give OPinv"),
@@ -88,8 +90,34 @@ def test_a_slight_asymmetry_is_an_error_only_where_it_matters():
     np.testing.assert_allclose(w, meant(np.linalg.eigvalsh((A + A.T) / 2), "LM", 3), rtol=1e-6)
 
 
-def test_an_operator_that_changes_is_not_believed():
+@pytest.mark.parametrize("size", [1e-6, 1e-4])
+def test_products_that_are_not_exact_give_the_digits_that_they_carry(size):
+    rng = np.random.default_rng(0)
+    d = np.linspace(-1, 2, 500)
+
+    def matvec(v):
+        return d * v + size / 30 * rng.normal(size=500)
+
+    with pytest.warns(fl.AsymmetryWarning, match="digits"):
+        w, _ = fl.eigsh(matvec, 3, which="LA", dim=500)
+    np.testing.assert_allclose(w, d[-3:], atol=10 * size)
+    with pytest.raises((ValueError, ArpackNoConvergence)):  # asked for, and out of reach
+        fl.eigsh(matvec, 3, which="LA", dim=500, tol=1e-12)
+
+
+def test_an_operator_that_changes_a_lot_is_not_believed():
     rng = np.random.default_rng(0)
     d = np.linspace(-1, 2, 500)
     with pytest.raises((ValueError, ArpackNoConvergence)):
-        fl.eigsh(lambda v: d * v + 1e-6 * rng.normal(size=500), 3, which="LA", dim=500)
+        fl.eigsh(lambda v: d * v + 1e-2 * rng.normal(size=500), 3, which="LA", dim=500)
+
+
+def test_single_precision_behind_a_linear_operator_is_answered():
+    A = np.random.default_rng(0).normal(size=(400, 400)).astype(np.float32)
+    A = (A + A.T) / 2
+    operator = LinearOperator((400, 400), matvec=lambda v: A @ v.astype(np.float32), dtype=float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fl.AsymmetryWarning)
+        w, V = fl.eigsh(operator, 3)
+    np.testing.assert_allclose(w, meant(np.linalg.eigvalsh(A.astype(float)), "LM", 3), rtol=1e-5)
+    assert np.abs(V.T @ V - np.eye(3)).max() < 1e-13

@@ -42,12 +42,22 @@ def test_without_a_shift_m_is_inverted():
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csc_array])
-def test_an_exactly_singular_shift_is_told(form):
+def test_an_exactly_singular_shift_is_factored_beside(form):
     singular = np.diag(np.arange(N, dtype=float))
-    with pytest.raises(RuntimeError, match="A - sigma M is exactly singular, so sigma is an eigenvalue"):
-        transform(form(singular), None, N, sigma=3.0, mode="normal", **PLAIN)
+    t = transform(form(singular), None, N, sigma=3.0, mode="normal", **PLAIN)
+    assert 0 < abs(t.sigma - 3.0) < 1e-13 * N
+    b = np.ones(N)
+    np.testing.assert_allclose(np.delete(t.matvec(b), 3), 1 / np.delete(np.arange(N) - 3.0, 3), rtol=1e-12)
+    assert abs(t.matvec(b)[3]) > 1e12
     with pytest.raises(RuntimeError, match="M is exactly singular"):
         transform(form(A), form(singular), N, sigma=None, mode="normal", **PLAIN)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csc_array])
+def test_a_singular_pencil_is_told(form):
+    X = np.diag(np.r_[0.0, np.arange(1.0, N)])
+    with pytest.raises(RuntimeError, match="common null vector"):
+        transform(form(X), form(X), N, sigma=3.0, mode="normal", **PLAIN)
 
 
 def test_a_sparse_matrix_that_needs_pivots_gets_them():
