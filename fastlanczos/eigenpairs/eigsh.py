@@ -158,6 +158,8 @@ def eigsh(
     if pencil.asymmetry > max(100.0 * pencil.precision, tol):
         raise ValueError(not_symmetric(pencil.asymmetry))
     wanted = Wanted(which, k)
+    if preconditioner is not None:
+        _check_preconditioned(pencil, which)
     rows, grows = plan_rows(pencil, k, ncv, max_memory, which)
     how = "dear" if grows else "cheap"
 
@@ -171,6 +173,7 @@ def eigsh(
         return None if found is None else finished(*found, n, 0, np.zeros(k))
 
     small = n <= (_TINY if grows and not pencil.is_transformed and pencil.dtype == "float64" else _SMALL)
+    small = small and preconditioner is None
     if (ncv is None and maxiter is None and small) or k == n or (ncv is not None and ncv >= n):
         answer = dense()
         if answer is not None:
@@ -191,6 +194,7 @@ def eigsh(
             rng=rng,
             bar=bar,
             callback=callback,
+            preconditioner=preconditioner,
         )
         for limit in limits:
             try:
@@ -231,6 +235,13 @@ def _result(
     if info is None:
         return answer
     return (*answer, info) if return_eigenvectors else (answer, info)
+
+
+def _check_preconditioned(pencil: Pencil, which: str) -> None:
+    if pencil.is_transformed:
+        raise ValueError("preconditioner is for A x = lambda x: with sigma or M give OPinv or Minv")
+    if which not in ("LA", "SA"):
+        raise ValueError(f'preconditioner needs which="SA" or "LA", the end that it is for; got {which!r}')
 
 
 def _check(k: Any, which: Any, maxiter: Any, tol: Any, M: Any, sigma: Any, Minv: Any, OPinv: Any, mode: Any) -> None:

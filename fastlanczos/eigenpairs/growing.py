@@ -1,6 +1,6 @@
 """The search with the fewest products: a Krylov space that grows as far as memory lets it, and chains beside it.
 
-1. One chain grows from the start vector until the wanted Ritz pairs have converged. It is looked at after every 4% of
+1. One chain grows from the start vector until the wanted Ritz pairs have converged. It is looked at after every 2% of
    its length, and restarted only when the memory is full.
 2. A chain from a random vector grows in the complement of *all* rows of the first, Ritz vectors that have not converged
    included. What it finds is wanted too, and another chain follows; the search ends with a chain that finds nothing
@@ -29,11 +29,11 @@ from fastlanczos.eigenpairs.wanted import Wanted
 __all__ = ["GrowingSearch"]
 
 _EPSILON = float(np.finfo(np.float64).eps)
-_WASTE = 0.04  # of a chain's steps between two looks at it
+_WASTE = 0.02  # of a chain's steps between two looks at it
 _DWARFING = 100.0  # times as large as all others
 _LARGEST_BLOCK = 16
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
-_ROUNDING = 4.0 * _EPSILON  # of the norm: estimates below it mean nothing
+_ROUNDING = 16.0 * _EPSILON  # of the norm: estimates below it mean nothing
 
 
 class GrowingSearch:
@@ -92,7 +92,7 @@ class GrowingSearch:
         self.restarts = 0
         self.residuals = np.empty(0)
         # A hidden value matters to tol: so does the probability that there is one.
-        self._probability = float(np.clip(np.sqrt(tol), 1e-8, 1e-3))
+        self._probability = float(np.clip(np.sqrt(tol), 1e-6, 1e-3))
 
     def solve(self, v0: Any) -> Eigenpairs:
         """Return the wanted pairs, verified; raise NotConverged with those that are."""
@@ -196,7 +196,7 @@ class GrowingSearch:
         return self._log_too_likely
 
     def _steps_to_the_next_look(self, before: tuple[int, bool, float], now: tuple[int, bool, float]) -> int:
-        """4% of the chain, or half of what is left if it goes on as since the last look."""
+        """2% of the chain, or half of what is left if it goes on as since the last look."""
         space = self._space
         steps = _WASTE * space.length / space.block
         if now[1] == before[1] and now[0] > before[0] > 0 and before[2] > now[2] > 0.0:

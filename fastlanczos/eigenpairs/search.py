@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.block_space import BlockSpace
 from fastlanczos.eigenpairs.cost import is_dear
+from fastlanczos.eigenpairs.davidson import Davidson, preconditioner_of
 from fastlanczos.eigenpairs.engine_space import EngineSpace
 from fastlanczos.eigenpairs.growing import GrowingSearch
 from fastlanczos.eigenpairs.multiplier import Multiplier, OutOfProducts
@@ -78,6 +79,7 @@ class Search:
         rng: Any,
         bar: Any,
         callback: Callable[[EigshState], object] | None,
+        preconditioner: Any = None,
     ) -> None:
         self._pencil = pencil
         self._wanted = wanted
@@ -99,11 +101,14 @@ class Search:
         self._norm = 0.0
         own = pencil.is_transformed or pencil.dtype == "complex128"
         self._blocks = grows and own
-        self._run = None if self._blocks else pencil.new_run(rows)
+        self._precondition = None if preconditioner is None else preconditioner_of(preconditioner, pencil.dim)
+        self._run = None if self._blocks or self._precondition else pencil.new_run(rows)
 
     def solve(self, v0: Any, most_products: int | None) -> Eigenpairs:
         """Return the wanted pairs of the transformed operator; raise OutOfProducts at a limit to its products."""
         self._most_products = most_products
+        if self._precondition is not None:
+            return self._preconditioned(v0)
         if self._wanted.which == "SM":
             return self._smallest_magnitude(v0)
         return self._extreme(self._wanted, self._multiplier(), v0, self._watch)
@@ -209,6 +214,50 @@ class Search:
             self.products += multiplier.count
             self.restarts += search.restarts
             pencil.precision = max(pencil.precision, multiplier.precision)
+        self.residuals = search.residuals
+        return pairs
+
+    def _preconditioned(self, v0: Any) -> Eigenpairs:
+        pencil, multiplier = self._pencil, self._multiplier()
+        assert self._precondition is not None
+
+        def multiply(v: Any) -> Any:
+            z = pencil.multiply_a(v)
+            bad = int(np.count_nonzero(~np.isfinite(z)))
+            if bad:
+                raise pencil.not_finite(search.products + 1, bad)
+            self._bar.update(1)
+            return z
+
+        search = Davidson(
+            multiply,
+            self._precondition,
+            self._wanted,
+            dim=pencil.dim,
+            dtype=pencil.dtype,
+            rows=self._rows,
+            tol=self._tol,
+            draw=self._draw,
+            max_restarts=self._max_restarts,
+            multiplicities=self._multiplicities,
+            callback=self._watch,
+        )
+        try:
+            pairs = search.solve(self._draw() if v0 is None else v0)
+        finally:
+            self.products += search.products
+            self.restarts += search.restarts
+        self._norm = search.norm
+        weights = self._generator.standard_normal(pairs.values.size)
+        self.products += 1
+        residual = combined_residual(multiply, pairs.vectors, pairs.values, weights)
+        allowed = np.maximum(self._tol * np.abs(pairs.values), noise(multiplier, 0.0) * self._norm)
+        if residual > 2.0 * np.abs(weights) @ np.maximum(allowed, search.residuals):
+            raise NotConverged(
+                f"a product with a random combination of the pairs leaves a residual norm of {residual:.1e}: the "
+                f"operator is not symmetric, or its products are not exact enough for tol = {self._tol:.1e}",
+                Eigenpairs(np.empty(0), pairs.vectors[:0]),
+            )
         self.residuals = search.residuals
         return pairs
 
