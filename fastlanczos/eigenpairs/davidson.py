@@ -107,6 +107,9 @@ class Davidson:
         while True:
             values, Y = scipy.linalg.eigh(self._side * self._H[: self._count, : self._count])
             self.norm = max(self.norm, float(np.abs(values).max()))
+            if self._count + 2 >= self._most < self._V.shape[1]:
+                before = self._restart(values, Y, before)
+                continue
             target, residuals, r = self._first_open(values, Y)
             self._report(values[:k], residuals)
             if target is None and self._count >= k:
@@ -134,10 +137,7 @@ class Davidson:
                 checking, checks = False, 0  # something was hidden: look again when it has converged
             # Not beyond what the residual says: a shift inside of the spectrum leads astray.
             shift = self._side * (values[min(target, values.size - 1)] - self._uncertainty(values, r))
-            if self._count + 1 >= self._most:
-                before, Y, r = self._restart(values, Y, before, r)
-            else:
-                before = Y[:, : k + 1]
+            before = Y[:, : k + 1]
             if not (self._add(self._precondition(r.copy(), float(shift))) or self._add(r) or self._add(self._draw())):
                 break
         X = Y[:, :k].T @ self._V[: self._count]
@@ -217,7 +217,7 @@ class Davidson:
         for _ in range(3):
             t = t - (self._V[:m] @ t.conj()).conj() @ self._V[:m]
             left = float(np.linalg.norm(t))
-            if left < 1e-10:
+            if left < 1e-10 or m == self._most:
                 return False
             t = t / left
             if left > 0.5:
@@ -232,9 +232,7 @@ class Davidson:
         self._H[m, m] = column[m].real
         return True
 
-    def _restart(
-        self, values: Float64, Y: NDArray[Any], before: NDArray[Any], r: Any
-    ) -> tuple[NDArray[Any], NDArray[Any], Any]:
+    def _restart(self, values: Float64, Y: NDArray[Any], before: NDArray[Any]) -> NDArray[Any]:
         self.restarts += 1
         if self.restarts > self._max_restarts:
             k = self._wanted.k
@@ -252,7 +250,7 @@ class Davidson:
         self._count = len(V)
         self._V[: self._count], self._AV[: self._count] = V, AV
         self._H[: self._count, : self._count] = 0.5 * (H + H.conj().T)
-        return np.eye(self._count, self._wanted.k + 1), Y, r
+        return np.eye(self._count, self._wanted.k + 1)
 
     def _report(self, values: Float64, residuals: Float64) -> None:
         if self._callback is None:

@@ -160,7 +160,7 @@ def eigsh(
     wanted = Wanted(which, k)
     if preconditioner is not None:
         _check_preconditioned(pencil, which)
-    rows, grows = plan_rows(pencil, k, ncv, max_memory, which)
+    rows, grows = plan_rows(pencil, k, ncv, max_memory, which, preconditioner is not None)
     how = "dear" if grows else "cheap"
 
     def finished(values: Any, vectors: Any, asymmetry: float, num: int, restarts: int, residuals: Any) -> Any:

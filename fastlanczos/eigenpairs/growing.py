@@ -180,8 +180,11 @@ class GrowingSearch:
             if new.size and enough and self._chains > 0 and np.all(outward <= 0.1 * allowed):
                 self._repair(chain, new)  # what is left lies in rows set aside, and more steps do not take it away
                 continue
-            if enough and not new.size and self._chains > 0 and self._hides_nothing():
-                return False
+            if enough and not new.size:
+                if not self._random:  # what a start vector of no chance hides, the next chain shows
+                    return self._multiplicities
+                if self._hides_nothing():
+                    return False
             now = (space.length, bool(new.size), self._distance(chain, new, allowed))
             steps = self._steps_to_the_next_look(before, now)
             before = now

@@ -38,7 +38,9 @@ MOST_NOISE = 1e-3
 _MOST_ROWS, _ROWS_PER_PAIR = 300, 15
 
 
-def plan_rows(pencil: Pencil, k: int, ncv: int | None, max_memory: int | None, which: str) -> tuple[int, bool]:
+def plan_rows(
+    pencil: Pencil, k: int, ncv: int | None, max_memory: int | None, which: str, preconditioned: bool = False
+) -> tuple[int, bool]:
     """Return how many rows there may be, and whether the space grows for the fewest products."""
     n = pencil.dim
     usual = min(n, max(2 * k + 20 if ncv is None else ncv, k + 3))
@@ -52,6 +54,8 @@ def plan_rows(pencil: Pencil, k: int, ncv: int | None, max_memory: int | None, w
             f"max_memory = {max_memory} bytes hold {max(fitting, 0)} vectors of {n} entries beside the working ones, "
             f"and {min(n, k + 3)} are needed for k = {k}"
         )
+    if preconditioned:  # products are kept beside their vectors
+        return max(min(2 * (_MOST_ROWS if ncv is None else ncv), fitting), 2 * (k + 8)), True
     if not grows or which == "SM":
         return min(usual, max(fitting, k + 3), n), False
     least = 4 * k + 60  # room for what is found, what is set aside, and a chain
