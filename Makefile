@@ -1,4 +1,4 @@
-# make demo | test | lint | soak | sanitize | format | bench | clean.   Each makes .venv first if it is not there.
+# make demo | test | lint | soak | clients | sanitize | format | bench | clean.   Each makes .venv first if it is not there.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,7 @@ COMPILED := $(wildcard csrc/bindings/* $(addprefix csrc/include/fastlanczos/,*.h
 SOURCES := setup.py pyproject.toml $(COMPILED)
 CXX_SOURCES := $(COMPILED) $(wildcard tests/csrc/*.cpp tests/csrc/cuda_emulation/*.[ch]* examples/cpp/*.cpp)
 
-.PHONY: demo test lint soak sanitize sanitize-address sanitize-thread format bench clean
+.PHONY: demo test lint soak clients sanitize sanitize-address sanitize-thread format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/fastlanczos demo
@@ -19,8 +19,16 @@ test: $(VENV)/ready
 	$(PYTEST) --doctest-modules tests fastlanczos
 
 # What is never done with: more examples, more kills, sanitizers.
-soak: $(VENV)/ready sanitize
+soak: $(VENV)/ready sanitize clients
 	FASTLANCZOS_SOAK=1 $(PYTEST) -m soak
+
+# Tests of scikit-learn and networkx, of the releases that the extra pins, with our eigsh in the place of scipy's.
+clients: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --editable '.[clients]'
+	cd build && PYTHONPATH=../tests/cases OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m pytest -q -p eigsh_replaced \
+		-p no:cacheprovider -W ignore --pyargs sklearn.manifold.tests.test_spectral_embedding sklearn.cluster.tests.test_spectral \
+		sklearn.manifold.tests.test_locally_linear sklearn.manifold.tests.test_isomap \
+		sklearn.decomposition.tests.test_kernel_pca networkx.linalg networkx.drawing.tests.test_layout
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

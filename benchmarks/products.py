@@ -33,7 +33,7 @@ MILLISECONDS = (1, 10, 100)
 
 
 def ends_of(matrix, count=22):
-    """Return the lowest and highest eigenvalues of a large sparse matrix, by scipy with many vectors and no missed ones.
+    """Return the lowest and highest eigenvalues of a large sparse matrix, by scipy with many vectors.
 
     From two start vectors: of what both find the outermost is right, by the theorem of Courant and Fischer.
     """
@@ -145,7 +145,7 @@ def hessian_rows(quick):
     rows, k = [], 5 if quick else 20
     for model, loss_fn, data, H in digits_hessians(quick):
         solvers = {
-            "scipy": lambda tol, H=H: with_scipy(H.as_linear_operator(), k, "LA", tol),
+            "scipy": lambda tol, H=H: with_scipy(as_linear_operator(H), k, "LA", tol),
             "fastlanczos": lambda tol, H=H: fl.eigsh(H, k, which="LA", tol=tol),
             "no copies": lambda tol, H=H: fl.eigsh(H, k, which="LA", tol=tol, multiplicities=False),
         }
@@ -164,14 +164,17 @@ def hessian_rows(quick):
     return rows
 
 
+def as_linear_operator(H):
+    """The same products for scipy, which hands float64 vectors to an operator that takes the network's dtype."""
+    return LinearOperator(H.shape, matvec=lambda v: np.asarray(H @ v.reshape(-1)), dtype=np.float64)
+
+
 def _eigenthings(model, loss_fn, data, k):
     try:
         from hessian_eigenthings import HessianOperator, lanczos
     except ModuleNotFoundError:
         return None
-    from hessian_eigenthings.loss_fns import supervised_loss
-
-    operator = HessianOperator(model, [data], supervised_loss(loss_fn))
+    operator = HessianOperator(model, [data], lambda model, batch: loss_fn(model(batch[0]), batch[1]))
     return lambda tol: lanczos(operator, k=k, tol=tol, which="LA", seed=0)
 
 

@@ -13,6 +13,7 @@
 | `engine_space`       | ... of single vectors, in the compiled engine                                 |
 | `block_space`        | ... of blocks, in NumPy: complex problems, shifts, inner products             |
 | `hidden`             | what a random start may hide                                                  |
+| `davidson`           | the search with a preconditioner                                              |
 | `thick_restart`      | the search with cheap products                                                |
 | `rows`               | locked eigenvectors and the active Krylov space, restarts                     |
 | `complement`         | rounds in the complement of what is locked: multiplicities                    |

@@ -1,15 +1,15 @@
 """Generalized Davidson: a basis that grows by preconditioned residuals, for an end of a spectrum.
 
 Each step takes the residual r of the first wanted Ritz pair that has not converged, and adds P r, an approximate
-solution of (A - lambda I) t = r, to the basis (Davidson, J. Comput. Phys. 17, 1975; Morgan and Scott, SIAM J. Sci. Stat.
-Comput. 7, 1986). Products are kept beside the basis, so that residuals cost none. A restart keeps the best Ritz vectors
-and those of the step before (+k: Stathopoulos and Saad, Electron. Trans. Numer. Anal. 7, 1998).
+solution of (A - lambda I) t = r, to the basis (Davidson, J. Comput. Phys. 17, 1975; Morgan and Scott, SIAM J. Sci.
+Stat. Comput. 7, 1986). Products are kept beside the basis, so that residuals cost none. A restart keeps the best Ritz
+vectors and those of the step before (+k: Stathopoulos and Saad, Electron. Trans. Numer. Anal. 7, 1998).
 
-P with a shift inside of the spectrum leads to what lies near that shift, so that a random start would converge to pairs
-that are not wanted. The basis therefore begins with what P itself takes for the wanted eigenvectors: Ritz vectors of P,
-for a shift beyond its spectrum, which cost no products. A random vector beside them shows second copies. When the wanted
-pairs have converged, another random vector is added; a few steps without P, which favour nothing but the end of the
-spectrum, and then the first pair that is not wanted, followed until it is resolved, show what the start has hidden.
+P with a shift inside of the spectrum leads to what lies near that shift, so that a random start would converge to
+pairs that are not wanted. The basis therefore begins with what P itself takes for the wanted eigenvectors: Ritz vectors
+of P, for a shift beyond its spectrum, which cost no products. A random vector beside them shows second copies. When the
+wanted pairs have converged, another random vector is added. A few steps without P, which favour nothing but the end of
+the spectrum, and then the first pair that is not wanted, followed until it is resolved, show what the start has hidden.
 """
 
 from __future__ import annotations
@@ -162,13 +162,13 @@ class Davidson:
             found = self._ritz_of_preconditioner(v0, shift)
             if found is None:
                 return []
-            values, vectors, ends = found
+            vectors, ends = found
             if ends[0] * ends[1] > 0.0:  # one sign: the shift is beyond
                 return list(vectors)
             before = vectors
         return list(before or [])
 
-    def _ritz_of_preconditioner(self, v0: Any, shift: float) -> tuple[Float64, Any, tuple[float, float]] | None:
+    def _ritz_of_preconditioner(self, v0: Any, shift: float) -> tuple[Any, tuple[float, float]] | None:
         """The largest Ritz pairs of side * P from some Lanczos steps, and the ends of what they show."""
         steps = min(_STEPS_WITH_P, len(v0))
         W = np.empty((steps, len(v0)), self._V.dtype)
@@ -188,7 +188,7 @@ class Davidson:
             w = z / beta[m]
         values, Y = scipy.linalg.eigh_tridiagonal(alpha[: m + 1], beta[:m])
         chosen = np.argsort(-values)[: self._wanted.k + 1]
-        return values[chosen], Y[:, chosen].T @ W[: m + 1], (float(values[0]), float(values[-1]))
+        return Y[:, chosen].T @ W[: m + 1], (float(values[0]), float(values[-1]))
 
     def _allowed(self, value: float) -> float:
         return float(max(self._tol * max(abs(value), _EPSILON ** (2 / 3) * self.norm), 64.0 * _EPSILON * self.norm))

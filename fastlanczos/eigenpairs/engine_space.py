@@ -27,6 +27,7 @@ class EngineSpace(Space):
         self._bar = bar
         self.first = 0
         self.fresh = True
+        self._asymmetry: float | None = None  # of the first chain: others see rounding errors of their own
         self._aside: list[int] = []
         self._coupling: list[list[float]] = []  # of the chain's rows, one after the other, to what is set aside
         self._others = np.empty((0, 0))  # the same of what a restart left
@@ -51,7 +52,7 @@ class EngineSpace(Space):
     @property
     def asymmetry(self) -> float:
         """The largest inner product that a symmetric operator would have made zero."""
-        return float(self._run.max_projection)
+        return float(self._run.max_projection) if self._asymmetry is None else self._asymmetry
 
     def start(self, vectors: Any) -> bool:
         """Begin a chain from a vector in the complement of all rows; False where nothing is left of it."""
@@ -59,6 +60,7 @@ class EngineSpace(Space):
         if run.steps == 0:
             ok = bool(run.start(vectors[0]))
         else:
+            self._asymmetry = self.asymmetry
             if run.steps > self.first and not run.breakdown:
                 # What would have come next becomes a row that T couples to nothing.
                 aside = run.vector + 0.0

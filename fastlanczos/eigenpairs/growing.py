@@ -87,6 +87,7 @@ class GrowingSearch:
         self._norm = 0.0
         self._chains = self._finds = 0
         self._log_too_likely = 0.0  # how much too likely it is that the chain hides something
+        self._in_vain = False  # shadows were followed, and nothing was found
         self._random = False  # the chain began from a random vector
         self._strictness = 1.0
         self.restarts = 0
@@ -181,10 +182,17 @@ class GrowingSearch:
                 self._repair(chain, new)  # what is left lies in rows set aside, and more steps do not take it away
                 continue
             if enough and not new.size:
-                if not self._random:  # what a start vector of no chance hides, the next chain shows
-                    return self._multiplicities
-                if self._hides_nothing():
-                    return False
+                if not self._random:
+                    if self._below(chain):
+                        self._in_vain = True  # what a start vector of no chance hides, the next shows
+                        return self._multiplicities
+                elif self._hides_nothing():
+                    shadows = self._shadows(chain)
+                    if not shadows.size or self._in_vain:
+                        return False
+                    self._repair(chain, shadows)
+                    steps, before = 1, (0, False, 0.0)
+                    continue
             now = (space.length, bool(new.size), self._distance(chain, new, allowed))
             steps = self._steps_to_the_next_look(before, now)
             before = now
@@ -238,6 +246,27 @@ class GrowingSearch:
                 self._log_too_likely = max(self._log_too_likely, float(np.log(likely / self._probability)))
         return self._log_too_likely <= 0.0
 
+    def _shadows(self, chain: Chain) -> NDArray[np.intp]:
+        """The chain's pairs that would be wanted if their coupling to rows set aside lifted them.
+
+        Rounding errors leave parts of a hidden eigenvector in the rows before, and what is set aside last holds most of
+        them. The chain sees the rest, at a value that is too small, and coupled to the other part.
+        """
+        low, high = self._wanted.limits(self._sized(self._values), self._wanted.k)
+        values, beside = self._sized(chain.values), chain.beside
+        near = (values + beside > high) | (values - beside < low)
+        return np.flatnonzero(near & (beside > self._allowed(values)))
+
+    def _below(self, chain: Chain) -> bool:
+        """Whether the pairs at the ends are known to lie below what is found."""
+        values, allowed = self._sized(chain.values), self._allowed(chain.values)
+        limits = self._wanted.limits(self._sized(self._values), self._wanted.k)
+        for at, limit, side in zip((0, -1), limits, (-1.0, 1.0), strict=True):
+            gap, residual = side * (limit - values[at]), chain.residuals[at]
+            if np.isfinite(limit) and residual > allowed[at] and not residual < 0.1 * gap:
+                return False
+        return True
+
     # Found pairs.
 
     def _padded(self) -> NDArray[Any]:
@@ -247,6 +276,7 @@ class GrowingSearch:
 
     def _merge(self, chain: Chain, new: NDArray[np.intp]) -> None:
         space = self._space
+        self._in_vain = self._in_vain and not new.size
         wide = np.zeros((new.size, space.steps), dtype=chain.vectors.dtype)
         wide[:, space.first :] = chain.vectors[:, new].T
         self._pairs = np.vstack([self._padded(), wide])

@@ -184,7 +184,7 @@ class Search:
 
         def noise_of(norm: float) -> float:
             self._norm = max(self._norm, norm)
-            if norm == 0.0:
+            if norm == 0.0 or interior:  # where a chain ends invariant, what is left is rounding
                 return 0.0
             if pencil.is_transformed:
                 # Solves are as symmetric as the factors are exact. A and M decide in the end what that is worth.
