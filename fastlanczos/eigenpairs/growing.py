@@ -282,8 +282,11 @@ class GrowingSearch:
         self._pairs = np.vstack([self._padded(), wide])
         self._values = np.concatenate([self._values, chain.values[new]])
         self._estimates = np.concatenate([self._estimates, chain.residuals[new]])
-        if self._values.size > self._wanted.k and self._largest is None:
-            best = np.sort(self._wanted.order(self._values)[: self._wanted.k])
+        if self._values.size > self._wanted.k:
+            best = self._wanted.order(self._sized(self._values))[: self._wanted.k]
+            if self._largest is not None:  # those that dwarf what is left stay out of its way
+                best = np.union1d(best, np.flatnonzero(np.abs(self._values) > _DWARFING * self._norm))
+            best = np.sort(best)
             self._values, self._pairs, self._estimates = self._values[best], self._pairs[best], self._estimates[best]
 
     def _found_rows(self) -> tuple[Float64, Any]:
@@ -311,6 +314,8 @@ class GrowingSearch:
         space = self._space
         if space.steps + space.num_aside + 4 * size + 8 >= space.max_steps:
             self._forget_others()
+            if space.steps + 4 * size + 8 >= space.max_steps:
+                size = 1
         return any(space.start(self._draw(size)) for _ in range(3))
 
     def _forget_others(self) -> None:
@@ -360,13 +365,13 @@ class GrowingSearch:
     def _repair(self, chain: Chain, new: NDArray[np.intp]) -> None:
         """Begin again from Ritz vectors that have parts in what was set aside: the first chain had not seen it all."""
         space = self._space
-        weights = np.zeros(space.steps, dtype=chain.vectors.dtype)
-        weights[space.first :] = chain.vectors[:, new].sum(axis=1)
-        vector = space.mixed(weights)
+        weights = np.zeros((new.size, space.steps), dtype=chain.vectors.dtype)
+        weights[:, space.first :] = chain.vectors[:, new].T
+        vectors = space.mixed(weights[:_LARGEST_BLOCK]) if self._blocks else space.mixed(weights.sum(axis=0))[None]
         self._forget_others()
         self._random = False
         self._count_restart()
-        if not space.start(vector[None]):
+        if not space.start(vectors):
             self._begin()
 
     def _take_up(self, good: NDArray[np.intp], failed: NDArray[np.intp]) -> None:
