@@ -14,7 +14,7 @@ from importlib.metadata import version as _version
 from fastlanczos.density.density import Distances, SpectralDensity
 from fastlanczos.density.estimate import spectral_density
 from fastlanczos.eigenpairs.eigsh import eigsh
-from fastlanczos.eigenpairs.results import EigshState
+from fastlanczos.eigenpairs.results import EigshInfo, EigshState
 from fastlanczos.errors import AsymmetryWarning, NonFiniteError
 from fastlanczos.gauss.quadrature import quadrature
 from fastlanczos.krylov.decomposition import lanczos
@@ -37,6 +37,7 @@ __all__ = [
     "AsymmetryWarning",
     "DiagonalEstimate",
     "Distances",
+    "EigshInfo",
     "EigshState",
     "Estimate",
     "LanczosIteration",

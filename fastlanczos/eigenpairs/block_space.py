@@ -61,8 +61,12 @@ class BlockSpace(Space):
         """Rows that there is room for."""
         return self._max_steps
 
-    def start(self, vectors: Any) -> bool:
-        """Begin a chain from a block (p, n) in the complement of all rows; False where nothing is left of it."""
+    def start(self, vectors: Any, *, raw: bool = False) -> bool:
+        """Begin a chain from a block (p, n) in the complement of all rows; False where nothing is left of it.
+
+        `raw` vectors may have parts that a semidefinite M does not see: a product takes them away, of what is left
+        when the rows are taken out, since those next to a shift would be all of it.
+        """
         if self._steps > self.first and not self.breakdown:
             self._aside += range(self._steps, self._steps + self._next)
             H, p = self._H, len(self._coupling)
@@ -78,6 +82,14 @@ class BlockSpace(Space):
         vectors = vectors[usable] / largest[usable, None]
         sizes = np.array([self._norm(v) for v in vectors])
         vectors = vectors[sizes > 0.0] / sizes[sizes > 0.0, None]
+        if raw and self._metric is not None and len(vectors):
+            for _ in range(2):
+                vectors = vectors - self._dots(self._steps, vectors).T @ self._rows[: self._steps]
+            vectors = self._multiply(vectors)
+            for _ in range(2):
+                vectors = vectors - self._dots(self._steps, vectors).T @ self._rows[: self._steps]
+            sizes = np.array([self._norm(v) for v in vectors])
+            vectors = vectors[sizes > 0.0] / sizes[sizes > 0.0, None]
         self._append(np.array(vectors), 1e-13 * np.sqrt(self.dim))
         self.block = max(self._next, 1)
         self._before, self._since = [], slice(0, self.block)

@@ -56,9 +56,11 @@ def eigsh(
     """Find k eigenpairs of a symmetric or Hermitian operator, A x = lambda x or A x = lambda M x, like scipy's `eigsh`.
 
     All copies of multiple eigenvalues are found, whatever the start vector, and every pair has been verified with a
-    product of its own. Small operators are formed by n products and solved by LAPACK: for n <= 256 at once if neither
-    `ncv` nor `maxiter` is given, for n <= 2048 if restarts fail or 20 n products were not enough and `maxiter` is not
-    given. docs/eigenpairs.md lists the differences from scipy.
+    product of its own, or all with one of a random combination. Where a product costs more than sweeping the default
+    basis (a dense or scattered matrix, a callable, a solve) the basis grows as far as memory allows, for the fewest
+    products. Small operators are formed by n products and solved by LAPACK: for n <= 256 (32 if a product is dear) at
+    once if neither `ncv` nor `maxiter` is given, for n <= 2048 if restarts fail or 20 n products were not enough and
+    `maxiter` is not given. docs/eigenpairs.md lists the differences from scipy.
 
     Parameters
     ----------
@@ -71,7 +73,8 @@ def eigsh(
         semidefinite. In buckling mode A must be positive definite instead, and M may be indefinite.
     sigma : float, optional
         Find eigenvalues near sigma, with products of (A - sigma M)^-1: by a sparse or dense LU factorization, by
-        `OPinv` if given, or by GMRES if only products of A are known.
+        `OPinv` if given, or by GMRES if only products of A are known. sigma may be an eigenvalue. If A - sigma M is
+        exactly singular, a few units of rounding beside sigma are factored.
     which : {"LM", "SM", "LA", "SA", "BE"}
         Largest or smallest magnitude, largest or smallest value, or half from each end (one more from the high end if k
         is odd). With sigma this refers to the transformed values, so "LM" means nearest to sigma. "SM" without sigma
@@ -79,12 +82,14 @@ def eigsh(
     v0 : array_like, shape (n,), optional
         Start vector. Pass an array on a GPU for a callable that works there.
     ncv : int, optional
-        Number of vectors of n entries that are kept, k < ncv; by default 2 k + 20. At most ncv + 8 vectors are in use.
+        Number of vectors of n entries that are kept, k < ncv; by default 2 k + 20 if products are cheap, otherwise up
+        to 300 or 15 k. At most ncv + 8 vectors are in use; with sigma, M or complex A at least 4 k + 60.
     maxiter : int, optional
         Maximum number of restarts, by default 10 n.
     tol : float
         Residual norm relative to the eigenvalue; 0 means the precision of A's dtype. Eigenvalues are more accurate than
-        that: their error is about the residual squared over the gap.
+        that: their error is about the residual squared over the gap. With 0, products of an operator that agree with
+        a symmetric matrix to 1e-3 only give the digits that they carry, with an `AsymmetryWarning`.
     return_eigenvectors : bool
         Whether to return vectors as well.
     Minv, OPinv : matrix, LinearOperator or callable, optional
@@ -94,12 +99,23 @@ def eigsh(
         sigma).
     rng : int, Generator or None
         Seed of the random vectors. None is a fixed seed, so the same call gives the same bits.
+    multiplicities : bool
+        Whether to look for further copies of multiple eigenvalues, which one start vector does not show. Without it, a
+        third to a half fewer products, and some copies may be missing, as with ARPACK.
+    max_memory : int, optional
+        Bytes that the vectors may take; by default half of what is available.
+    preconditioner : matrix, LinearOperator or callable, optional
+        P r for a residual r, where P approximates (A - lambda I)^-1, for which="SA" or "LA": generalized Davidson. A
+        callable of two arguments gets the shift lambda as well.
+    return_info : bool
+        Whether to return an `EigshInfo` as well: products, restarts, residuals.
     dim : int, optional
         n. Needed only if A has no shape.
     progress : bool
         Show a progress bar that counts products.
     callback : callable, optional
-        Called with an `EigshState` at each restart; it may raise StopIteration to end the run there.
+        Called with an `EigshState` at each restart, or look at a growing basis; it may raise StopIteration to
+        end the run there.
 
     Returns
     -------
@@ -109,6 +125,8 @@ def eigsh(
     v : array, shape (n, k)
         Eigenvectors v[:, i] in A's dtype, orthonormal in M's inner product (in buckling mode in A's). Not returned if
         `return_eigenvectors` is False. For tensors and arrays on a GPU, w and v are of the same type.
+    info : EigshInfo
+        Returned if `return_info` is True.
 
     Raises
     ------
@@ -119,8 +137,10 @@ def eigsh(
     scipy.sparse.linalg.ArpackNoConvergence
         If `maxiter` restarts are not enough, or products are too inexact for `tol`. Its `eigenvalues` and
         `eigenvectors` are the pairs that were verified.
+    MemoryError
+        If `max_memory` does not hold k + 3 vectors.
     RuntimeError
-        If A - sigma M is singular.
+        If M is singular without sigma, or A and M have a common null vector.
 
     Ctrl-C, and exceptions of a callable, carry the last `EigshState` as `partial`.
 

@@ -54,7 +54,7 @@ class EngineSpace(Space):
         """The largest inner product that a symmetric operator would have made zero."""
         return float(self._run.max_projection) if self._asymmetry is None else self._asymmetry
 
-    def start(self, vectors: Any) -> bool:
+    def start(self, vectors: Any, *, raw: bool = False) -> bool:
         """Begin a chain from a vector in the complement of all rows; False where nothing is left of it."""
         run = self._run
         if run.steps == 0:

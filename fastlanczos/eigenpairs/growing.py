@@ -97,7 +97,7 @@ class GrowingSearch:
 
     def solve(self, v0: Any) -> Eigenpairs:
         """Return the wanted pairs, verified; raise NotConverged with those that are."""
-        if not self._space.start(v0[None]):
+        if not self._space.start(v0[None], raw=True):
             raise ValueError("v0 is zero or not finite")
         for trial in range(_MOST_TRIALS):
             while self._run_chain():
@@ -316,7 +316,7 @@ class GrowingSearch:
             self._forget_others()
             if space.steps + 4 * size + 8 >= space.max_steps:
                 size = 1
-        return any(space.start(self._draw(size)) for _ in range(3))
+        return any(space.start(self._draw(size), raw=True) for _ in range(3))
 
     def _forget_others(self) -> None:
         """Keep of all rows those that are found."""
@@ -337,6 +337,8 @@ class GrowingSearch:
                 return False
         if np.any(chain.residuals[far] > max(self._tol, 64.0 * _EPSILON) * sizes[far]):
             return False
+        if self._values.size >= self._wanted.k and not np.isin(far, self._new(chain)).any():
+            return False  # as many as are wanted are found, and these are no better
         rest = np.setdiff1d(order, far)
         self._norm = float(sizes[rest].max(initial=0.0))
         space = self._space

@@ -199,12 +199,12 @@ class Pencil:
             to_numpy=np.asarray,
         )
 
-    def draw(self, generator: np.random.Generator) -> Any:
-        """Return a random vector, in the range of the operator where that is not the whole space."""
+    def draw(self, generator: np.random.Generator, *, raw: bool = False) -> Any:
+        """Return a random vector, in the range of the operator where that is not the whole space, unless `raw`."""
         v: Any = generator.standard_normal(self.dim)
         if self.dtype == "complex128":
             v = v + 1j * generator.standard_normal(self.dim)
-        if self._metric is not None:
+        if self._metric is not None and not raw:
             assert self.operator.matvec is not None
             v = self._vector(self.operator.matvec(v), "a product")
             largest = float(np.abs(v).max())

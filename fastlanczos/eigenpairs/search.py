@@ -160,7 +160,7 @@ class Search:
         return pairs
 
     def _draw(self) -> Any:
-        return self._pencil.draw(self._generator)
+        return self._pencil.draw(self._generator, raw=self._blocks)
 
     # The space that grows.
 
