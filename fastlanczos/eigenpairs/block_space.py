@@ -213,6 +213,7 @@ class BlockSpace(Space):
         aside = np.eye(first, dtype=self._rows.dtype)[[] if whole else self._aside]
         front = np.vstack([keep, aside])
         beside = front.conj() @ self._H[:first, first:m] @ vectors
+        before = self._H[:first, :first].copy() if whole else np.diag(np.r_[found, np.zeros(len(aside))])
         count = len(front) + values.size
         rotation = np.zeros((count, m), self._rows.dtype)
         rotation[: len(front), :first] = front
@@ -224,6 +225,7 @@ class BlockSpace(Space):
             self._aside = list(range(len(keep), len(front)))
         self.first, self._steps = len(front), count
         self._H[: self.first, self.first : count] = beside
+        self._H[: self.first, : self.first] = before
         at = np.arange(self.first, count)
         self._H[at, at] = values
         self._coupling = self._coupling @ vectors
@@ -241,8 +243,17 @@ class BlockSpace(Space):
         self._steps = self.first = len(keep)
         self._aside, self._next = [], 0
         self._H[:] = 0.0
+        self._H[np.arange(found.size), np.arange(found.size)] = found
         self._coupling = np.zeros((0, 0), self._rows.dtype)
         self.breakdown = True
+
+    def whole(self) -> NDArray[Any]:
+        """Return the operator projected on all rows, with a product for each that was set aside."""
+        H = self._H[: self._steps, : self._steps].copy()
+        if self._aside:
+            columns = self._dots(self._steps, self._multiply(self._rows[self._aside]))
+            H[:, self._aside], H[self._aside] = columns, columns.conj().T
+        return H
 
     @property
     def num_aside(self) -> int:

@@ -179,6 +179,15 @@ class EngineSpace(Space):
         self._others, self._coupling = others @ vectors if self._aside else np.empty((0, values.size)), []
         self.first, self.fresh = front, False
 
+    def whole(self) -> NDArray[Any]:
+        """Return the operator projected on all rows, with a product for each that was set aside."""
+        run = self._run
+        H = run.projected() * 2.0**run.exponent
+        for row in self._aside:
+            z = self._multiplier.product_of(run, run.rows(run.steps)[row] + 0.0)
+            H[:, row] = H[row] = run.inner(run.steps, z)
+        return np.asarray(H)
+
     @property
     def num_aside(self) -> int:
         """Rows that are set aside."""

@@ -187,10 +187,10 @@ class GrowingSearch:
                         self._in_vain = True  # what a start vector of no chance hides, the next shows
                         return self._multiplicities
                 elif self._hides_nothing():
-                    shadows = self._shadows(chain)
-                    if not shadows.size or self._in_vain:
+                    shadows = np.empty((0, 0)) if self._in_vain else self._shadows(chain)
+                    if not len(shadows):
                         return False
-                    self._repair(chain, shadows)
+                    self._follow(shadows)
                     steps, before = 1, (0, False, 0.0)
                     continue
             now = (space.length, bool(new.size), self._distance(chain, new, allowed))
@@ -246,16 +246,37 @@ class GrowingSearch:
                 self._log_too_likely = max(self._log_too_likely, float(np.log(likely / self._probability)))
         return self._log_too_likely <= 0.0
 
-    def _shadows(self, chain: Chain) -> NDArray[np.intp]:
-        """The chain's pairs that would be wanted if their coupling to rows set aside lifted them.
+    def _shadows(self, chain: Chain) -> NDArray[Any]:
+        """Return combinations of all rows (s, steps) that are better than what is found.
 
-        Rounding errors leave parts of a hidden eigenvector in the rows before, and what is set aside last holds most of
-        them. The chain sees the rest, at a value that is too small, and coupled to the other part.
+        Rounding errors leave parts of a hidden eigenvector in the rows before, and most in what was set aside after a
+        chain had converged. The chain sees the rest only, at a value that is too small. All rows together, the products
+        of those set aside included, see the whole; or the coupling to what was set aside could lift the value.
         """
-        low, high = self._wanted.limits(self._sized(self._values), self._wanted.k)
+        space, k = self._space, self._wanted.k
+        H, found = space.whole(), self._padded()
+        giant = np.abs(self._values) > _DWARFING * self._norm
+        seen = np.setdiff1d(np.arange(space.steps), np.abs(found[giant]).argmax(axis=1))
+        values, Y = np.linalg.eigh(H[np.ix_(seen, seen)])
+        merged = self._sized(np.concatenate([self._values[giant], values]))
+        best = self._wanted.order(merged)[:k]
+        best = best[best >= np.count_nonzero(giant)] - np.count_nonzero(giant)
+        low, high = self._wanted.limits(self._sized(self._values), k)
+        margins = np.array([self._margin(x) for x in values[best]])
+        best = best[(values[best] > high + margins) | (values[best] < low - margins)]
+        known = found[~giant][:, seen]
+        rest = Y[:, best].T - (Y[:, best].T @ known.conj().T) @ known
+        rest = rest[np.linalg.norm(rest, axis=1) > 0.5]
+        wide = np.zeros((len(rest), space.steps), dtype=rest.dtype)
+        wide[:, seen] = rest
+        if len(wide):
+            return wide
         values, beside = self._sized(chain.values), chain.beside
         near = (values + beside > high) | (values - beside < low)
-        return np.flatnonzero(near & (beside > self._allowed(values)))
+        lifted = np.flatnonzero(near & (beside > self._allowed(values)))
+        wide = np.zeros((lifted.size, space.steps), dtype=chain.vectors.dtype)
+        wide[:, space.first :] = chain.vectors[:, lifted].T
+        return wide
 
     def _below(self, chain: Chain) -> bool:
         """Whether the pairs at the ends are known to lie below what is found."""
@@ -366,9 +387,13 @@ class GrowingSearch:
 
     def _repair(self, chain: Chain, new: NDArray[np.intp]) -> None:
         """Begin again from Ritz vectors that have parts in what was set aside: the first chain had not seen it all."""
+        weights = np.zeros((new.size, self._space.steps), dtype=chain.vectors.dtype)
+        weights[:, self._space.first :] = chain.vectors[:, new].T
+        self._follow(weights)
+
+    def _follow(self, weights: NDArray[Any]) -> None:
+        """Begin again from combinations (s, steps) of the rows, in the complement of what is found alone."""
         space = self._space
-        weights = np.zeros((new.size, space.steps), dtype=chain.vectors.dtype)
-        weights[:, space.first :] = chain.vectors[:, new].T
         vectors = space.mixed(weights[:_LARGEST_BLOCK]) if self._blocks else space.mixed(weights.sum(axis=0))[None]
         self._forget_others()
         self._random = False

@@ -19,18 +19,18 @@ EXPECT_THE_ERROR = {"test_locally_linear.py::test_singular_matrix"}
 calls = 0
 
 
-def ours(*args, **kwargs):
+def eigsh(*args, **kwargs):  # some tests look it up by this name
     global calls
     calls += 1
     return fl.eigsh(*args, **kwargs)
 
 
 def pytest_configure(config):
-    scipy.sparse.linalg.eigsh = ours
+    scipy.sparse.linalg.eigsh = eigsh
     for name in IMPORTERS:
         module = importlib.import_module(name)
         assert module.eigsh is not None
-        module.eigsh = ours
+        module.eigsh = eigsh
 
 
 def pytest_collection_modifyitems(items):
