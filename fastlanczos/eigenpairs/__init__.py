@@ -9,6 +9,7 @@
 | `search`             | which search, for what `which` means                                          |
 | `cost`               | what a product costs, told without a clock                                    |
 | `growing`            | the search with the fewest products                                           |
+| `looks`              | when a growing chain is looked at again                                       |
 | `chain`              | the spaces it grows in: their chains, rows that are set aside                 |
 | `engine_space`       | ... of single vectors, in the compiled engine                                 |
 | `block_space`        | ... of blocks, in NumPy: complex problems, shifts, inner products             |

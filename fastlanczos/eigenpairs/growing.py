@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.chain import Chain
 from fastlanczos.eigenpairs.hidden import probability_hidden
+from fastlanczos.eigenpairs.looks import steps_to_the_next_look
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
 from fastlanczos.eigenpairs.wanted import Wanted
 
 __all__ = ["GrowingSearch"]
 
 _EPSILON = float(np.finfo(np.float64).eps)
-_WASTE = 0.02  # of a chain's steps between two looks at it
 _DWARFING = 100.0  # times as large as all others
 _LARGEST_BLOCK = 16
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
@@ -194,7 +194,7 @@ class GrowingSearch:
                     steps, before = 1, (0, False, 0.0)
                     continue
             now = (space.length, bool(new.size), self._distance(chain, new, allowed))
-            steps = self._steps_to_the_next_look(before, now)
+            steps = steps_to_the_next_look(space.block, before, now)
             before = now
             if space.full:
                 self._restart(chain, new)
@@ -205,15 +205,6 @@ class GrowingSearch:
         if new.size:
             return float(np.log(np.max(chain.residuals[new] / allowed)))
         return self._log_too_likely
-
-    def _steps_to_the_next_look(self, before: tuple[int, bool, float], now: tuple[int, bool, float]) -> int:
-        """2% of the chain, or half of what is left if it goes on as since the last look."""
-        space = self._space
-        steps = _WASTE * space.length / space.block
-        if now[1] == before[1] and now[0] > before[0] > 0 and before[2] > now[2] > 0.0:
-            left = now[2] / (before[2] - now[2]) * (now[0] - before[0]) / space.block
-            steps = max(steps, min(0.5 * left, 0.3 * space.length / space.block))
-        return max(1, int(steps))
 
     def _new(self, chain: Chain) -> NDArray[np.intp]:
         """The chain's pairs that are wanted, as far as one can see now."""

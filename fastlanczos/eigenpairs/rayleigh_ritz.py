@@ -50,4 +50,4 @@ def noise(multiplier: Multiplier, asymmetry: float) -> float:
     A product errs by some units, a vector that was combined of m rows and rotated a few times by some sqrt(m) of them:
     with hundreds of rows, which a search may hold, by some hundred.
     """
-    return float(max(256.0, np.sqrt(multiplier.dim)) * multiplier.precision + asymmetry)
+    return float(max(192.0, np.sqrt(multiplier.dim)) * multiplier.precision + asymmetry)
