@@ -108,13 +108,10 @@ class GrowingSearch:
             if not good.all() and self._improve is not None:
                 rows, values = self._improve(rows, values, np.flatnonzero(~good))
                 residuals, good = self._judge(rows, values)
-            order = np.argsort(values, kind="stable")
-            if good.all() and np.array_equal(order, np.arange(order.size)):
-                self.residuals = residuals
-                return Eigenpairs(values, rows)
             if good.all():
+                order = np.argsort(values, kind="stable")
                 self.residuals = residuals[order]
-                return Eigenpairs(values[order], rows[order])
+                return Eigenpairs(values[order], rows if np.all(order[:-1] < order[1:]) else rows[order])
             if trial + 1 < _MOST_TRIALS:
                 self._strictness *= 0.1
                 self._take_up(np.flatnonzero(good), np.flatnonzero(~good))
@@ -282,15 +279,12 @@ class GrowingSearch:
     # Found pairs.
 
     def _padded(self) -> NDArray[Any]:
-        wide = np.zeros((self._values.size, self._space.steps), dtype=self._pairs.dtype)
-        wide[:, : self._pairs.shape[1]] = self._pairs
-        return wide
+        return self._padded_of(np.arange(self._values.size))
 
     def _merge(self, chain: Chain, new: NDArray[np.intp]) -> None:
-        space = self._space
         self._in_vain = self._in_vain and not new.size
-        wide = np.zeros((new.size, space.steps), dtype=chain.vectors.dtype)
-        wide[:, space.first :] = chain.vectors[:, new].T
+        wide = np.zeros((new.size, self._space.steps), dtype=chain.vectors.dtype)
+        wide[:, self._space.first :] = chain.vectors[:, new].T
         self._pairs = np.vstack([self._padded(), wide])
         self._values = np.concatenate([self._values, chain.values[new]])
         self._estimates = np.concatenate([self._estimates, chain.residuals[new]])
@@ -332,9 +326,8 @@ class GrowingSearch:
 
     def _forget_others(self) -> None:
         """Keep of all rows those that are found."""
-        keep = self._padded()
-        self._space.forget(keep, self._values)
-        self._pairs = np.eye(len(keep))
+        self._space.forget(self._padded(), self._values)
+        self._pairs = np.eye(self._values.size)
 
     def _set_apart(self, chain: Chain) -> bool:
         """Lock pairs that dwarf the others, each converged to its own size, and begin a chain in their complement."""
