@@ -169,7 +169,7 @@ class GrowingSearch:
             if space.breakdown or (new.size and enough and np.all(chain.residuals[new] <= allowed)):
                 if np.all(chain.residuals[new] <= allowed) or self._chains == 0:
                     self._merge(chain, new)
-                    if space.steps >= self._dim or (self._chains > 0 and enough and not new.size):
+                    if space.steps >= self._dim or (self._random and enough and not new.size):
                         return False
                     return self._multiplicities or self._values.size < self._wanted.k
                 self._repair(chain, new)

@@ -25,8 +25,6 @@ from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.errors import not_symmetric
 from fastlanczos.operators.operator import squared
 
-_FACTORED = 5000  # rows up to which a matrix is factored for values of smallest magnitude inside of its spectrum
-
 __all__ = ["MOST_NOISE", "Search", "plan_rows"]
 
 # Solves with a matrix are not exact: with more asymmetry of theirs than this nothing is found.
@@ -36,6 +34,7 @@ _INEXACT = 1e-9  # and what is left of a residual by it, at most
 MOST_NOISE = 1e-3
 # Rows of a space that grows, for k pairs: beyond them a restart loses hardly any products.
 _MOST_ROWS, _ROWS_PER_PAIR = 300, 15
+_FACTORED = 5000  # rows up to which a matrix is factored for values of smallest magnitude inside of its spectrum
 
 
 def plan_rows(
