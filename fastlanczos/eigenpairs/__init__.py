@@ -6,9 +6,15 @@
 | `wanted`             | the meaning of `which`                                                        |
 | `pencil`             | A, or A and M: the operator to iterate with, its vectors, its results         |
 | `spectral_transform` | shift-invert, buckling, Cayley                                                |
-| `search`             | which search, for what `which` means                                          |
+| `plan`               | which search, and in how many rows                                            |
+| `search`             | the search by plan                                                            |
+| `smallest_magnitude` | which="SM"                                                                    |
 | `cost`               | what a product costs, told without a clock                                    |
 | `growing`            | the search with the fewest products                                           |
+| `criteria`           | when a pair has converged, and when a value is better                         |
+| `found`              | what a growing search has found                                               |
+| `shadows`            | what all rows tell of a hidden eigenvector                                    |
+| `judges`             | whether what a growing search has found holds                                 |
 | `looks`              | when a growing chain is looked at again                                       |
 | `chain`              | the spaces it grows in: their chains, rows that are set aside                 |
 | `engine_space`       | ... of single vectors, in the compiled engine                                 |

@@ -18,7 +18,7 @@ import scipy.sparse
 
 from fastlanczos.operators.operator import Operator
 
-__all__ = ["is_dear", "rows_of_product"]
+__all__ = ["rows_of_product"]
 
 _CACHED = 2**18  # entries of a vector that stays in the cache
 _LINE = 8  # entries of a cache line
@@ -37,11 +37,6 @@ def rows_of_product(operator: Operator) -> float:
     if n <= _CACHED:
         return float(1.5 * entries)
     return float((1.5 + _LINE * _scattered(A.tocsr())) * entries)
-
-
-def is_dear(operator: Operator, rows: int) -> bool:
-    """Whether a product costs more than a sweep over so many rows."""
-    return rows_of_product(operator) > rows
 
 
 def _scattered(A: Any) -> float:

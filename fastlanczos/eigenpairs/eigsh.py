@@ -14,8 +14,9 @@ from fastlanczos.arguments import as_dimension
 from fastlanczos.eigenpairs.dense_pencil import solve_dense
 from fastlanczos.eigenpairs.multiplier import OutOfProducts
 from fastlanczos.eigenpairs.pencil import Pencil
+from fastlanczos.eigenpairs.plan import make_plan
 from fastlanczos.eigenpairs.results import EigshInfo, EigshState, NotConverged
-from fastlanczos.eigenpairs.search import MOST_NOISE, Search, plan_rows
+from fastlanczos.eigenpairs.search import MOST_NOISE, Search, Settings
 from fastlanczos.eigenpairs.spectral_transform import MODES, is_explicit
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 from fastlanczos.errors import not_symmetric, warn_if_asymmetric
@@ -180,8 +181,8 @@ def eigsh(
     wanted = Wanted(which, k)
     if preconditioner is not None:
         _check_preconditioned(pencil, which)
-    rows, grows = plan_rows(pencil, k, ncv, max_memory, which, preconditioner is not None)
-    how = "dear" if grows else "cheap"
+    plan = make_plan(pencil, k, ncv, max_memory, which, preconditioner is not None)
+    how = "dear" if plan.grows else "cheap"
 
     def finished(values: Any, vectors: Any, asymmetry: float, num: int, restarts: int, residuals: Any) -> Any:
         warn_if_asymmetric(max(asymmetry, pencil.asymmetry), pencil.precision, stacklevel=3)
@@ -192,7 +193,7 @@ def eigsh(
         found = solve_dense(pencil, wanted, tol, MOST_NOISE if noisy else 0.0)
         return None if found is None else finished(*found, n, 0, np.zeros(k))
 
-    small = n <= (_TINY if grows and not pencil.is_transformed and pencil.dtype == "float64" else _SMALL)
+    small = n <= (_TINY if plan.grows and not plan.blocks else _SMALL)
     small = small and preconditioner is None
     if (ncv is None and maxiter is None and small) or k == n or (ncv is not None and ncv >= n):
         answer = dense()
@@ -202,20 +203,16 @@ def eigsh(
     # Products before LAPACK is asked, and, where it cannot answer, as many as the restarts allow.
     limits = [_PATIENCE * n, None] if maxiter is None and n <= _MODERATE else [None]
     with tqdm(desc="eigsh", unit=" products", disable=not progress) as bar:
-        search = Search(
-            pencil,
-            wanted,
-            rows,
-            grows=grows,
+        settings = Settings(
             tol=tol,
             noisy=noisy,
             multiplicities=multiplicities,
             max_restarts=10 * n if maxiter is None else int(maxiter),
-            rng=rng,
+            generator=np.random.default_rng(0 if rng is None else rng),
             bar=bar,
             callback=callback,
-            preconditioner=preconditioner,
         )
+        search = Search(pencil, wanted, plan, settings, preconditioner)
         for limit in limits:
             try:
                 pairs = search.solve(start, limit)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlanczos.eigenpairs.chebyshev import Filter, better_without, choose_filter
 from fastlanczos.eigenpairs.rows import Ritz, Rows
+from fastlanczos.eigenpairs.wanted import Wanted
 
-__all__ = ["Change", "better_filter"]
+__all__ = ["Change", "better_filter", "filter_is_better"]
 
 # A filter is exchanged for one of this many times its degree: the new one begins again from a single vector.
 _WORTHWHILE = 2.0
+# Restarts without a filter lose little where all rows together raise the last wanted value over the others by as much
+# as a filter of this part of their number would.
+_LITTLE = 0.25
 
 
 @dataclass(frozen=True)
@@ -48,3 +53,11 @@ def better_filter(rows: Rows, ritz: Ritz, new: NDArray[np.intp]) -> Change | Non
         return None
     best = np.setdiff1d(seen[rows.wanted.order(ritz.values[seen])][: buffer - own], done)
     return Change(better, best, done)
+
+
+def filter_is_better(run: Any, wanted: Wanted, tol: float) -> bool:
+    """Whether a run that is full, of one Krylov space of A, should go on with a filter of A."""
+    rows = Rows(run, wanted.ends()[0], tol)
+    ritz = rows.ritz()
+    change = better_filter(rows, ritz, rows.wanted.order(ritz.values)[: rows.wanted.k])
+    return change is not None and change.filter.degree > _LITTLE * run.max_steps

@@ -22,27 +22,32 @@ from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.chain import Chain
+from fastlanczos.eigenpairs.criteria import DWARFING, EPSILON, Criteria
+from fastlanczos.eigenpairs.found import Found
 from fastlanczos.eigenpairs.hidden import probability_hidden
+from fastlanczos.eigenpairs.judges import Judge
 from fastlanczos.eigenpairs.looks import steps_to_the_next_look
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.shadows import shadows
 from fastlanczos.eigenpairs.wanted import Wanted
 
-__all__ = ["GrowingSearch"]
+__all__ = ["GrowingSearch", "TooSlow"]
 
-_EPSILON = float(np.finfo(np.float64).eps)
-_DWARFING = 100.0  # times as large as all others
 _LARGEST_BLOCK = 16
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
-_ROUNDING = 16.0 * _EPSILON  # of the norm: estimates below it mean nothing
+
+
+class TooSlow(Exception):
+    """The memory is full, and a filter would get on better from here."""
 
 
 class GrowingSearch:
-    """Finds the `wanted` pairs of the operator that `space` multiplies with.
+    """Finds the `wanted` pairs of the operator that `space` multiplies with, to `tol` relative to each value.
 
-    `tol` is relative to each value, `draw(p)` returns a block of random vectors (p, n), `judge` the residuals of
-    rows and values, and which of them hold. `largest` is a size from which on values are as good as infinite: those of
-    eigenvalues that a shift hits. An `interior` search is for few distinct eigenvalues: each of its chains ends
-    where it is invariant, and shows all of them. `noise` returns what the products' own errors leave of a residual.
+    `draw(p)` returns a block of random vectors (p, n). `largest` is a size from which on values are as good as
+    infinite: those of eigenvalues that a shift hits. An `interior` search is for few distinct eigenvalues: each of its
+    chains ends where it is invariant, and shows all of them. `filter_is_better` is asked when the memory is full for
+    the first time.
     """
 
     def __init__(
@@ -53,8 +58,7 @@ class GrowingSearch:
         dim: int,
         tol: float,
         draw: Callable[[int], Any],
-        judge: Callable[[Any, Float64], tuple[Float64, NDArray[np.bool_]]],
-        noise: Callable[[float], float],
+        judge: Judge,
         multiplicities: bool,
         max_restarts: int,
         count: Callable[[], int],
@@ -63,33 +67,27 @@ class GrowingSearch:
         largest: float | None = None,
         blocks: bool = False,
         interior: bool = False,
-        improve: Callable[[Any, Float64, NDArray[np.intp]], tuple[Any, Float64]] | None = None,
+        filter_is_better: Callable[[], bool] | None = None,
     ) -> None:
         self._space = space
         self._wanted = wanted
         self._dim = dim
-        self._tol = tol
+        self._criteria = Criteria(tol, judge.noise, largest)
+        self._found = Found(wanted, self._criteria)
         self._draw = draw
         self._judge = judge
-        self._noise = noise
         self._multiplicities = multiplicities
         self._max_restarts = max_restarts
         self._count = count
         self._bar = bar
         self._callback = callback
-        self._largest = largest
         self._blocks = blocks
         self._interior = interior
-        self._improve = improve
-        self._values = np.empty(0)  # of what is found
-        self._pairs = np.empty((0, 0))  # (c, steps): the rows that they combine
-        self._estimates = np.empty(0)  # of their residuals
-        self._norm = 0.0
+        self._filter_is_better = filter_is_better
         self._chains = self._finds = 0
         self._log_too_likely = 0.0  # how much too likely it is that the chain hides something
         self._in_vain = False  # shadows were followed, and nothing was found
         self._random = False  # the chain began from a random vector
-        self._strictness = 1.0
         self.restarts = 0
         self.residuals = np.empty(0)
         # A hidden value matters to tol: so does the probability that there is one.
@@ -103,45 +101,26 @@ class GrowingSearch:
             while self._run_chain():
                 if not self._begin():
                     break
-            values, rows = self._found_rows()
-            residuals, good = self._judge(rows, values)
-            if not good.all() and self._improve is not None:
-                rows, values = self._improve(rows, values, np.flatnonzero(~good))
-                residuals, good = self._judge(rows, values)
+            values, rows, residuals, good = self._judged()
+            if not good.all():
+                improved = self._judge.improve(rows, values, np.flatnonzero(~good))
+                if improved is not None:
+                    rows, values = improved
+                    residuals, good = self._judge.judge(rows, values, residuals)
             if good.all():
                 order = np.argsort(values, kind="stable")
                 self.residuals = residuals[order]
                 return Eigenpairs(values[order], rows if np.all(order[:-1] < order[1:]) else rows[order])
             if trial + 1 < _MOST_TRIALS:
-                self._strictness *= 0.1
+                self._criteria.strictness *= 0.1
                 self._take_up(np.flatnonzero(good), np.flatnonzero(~good))
         worst = int(np.argmax(np.where(good, 0.0, residuals)))
         raise NotConverged(
             f"{np.count_nonzero(~good)} pairs failed verification: for the eigenvalue {values[worst]:.6g} of the "
             f"operator that was iterated with, the residual norm is {residuals[worst]:.1e}. "
-            f"Products, or solves, are not exact enough for tol = {self._tol:.1e}",
+            f"Products, or solves, are not exact enough for tol = {self._criteria.tol:.1e}",
             Eigenpairs(values[good], rows[good]),
         )
-
-    def estimates(self, values: Float64) -> Float64:
-        """Return the residual norms by the recurrence, of the found pairs."""
-        return self._estimates if self._estimates.size == values.size else self._allowed(values)
-
-    # What counts.
-
-    def _sized(self, values: Float64) -> Float64:
-        """Values as they are compared: those that a shift hits are all as large."""
-        return values if self._largest is None else np.clip(values, -self._largest, self._largest)
-
-    def _allowed(self, values: Float64) -> Float64:
-        """Return the residuals that count as converged: ARPACK's criterion, and no smaller than rounding permits."""
-        relative = self._tol * np.maximum(np.abs(values), _EPSILON ** (2 / 3) * self._norm)
-        floor = max(_ROUNDING * self._norm, self._noise(self._norm))
-        return np.asarray(np.maximum(self._strictness * relative, floor))
-
-    def _margin(self, value: float) -> float:
-        """How far apart from `value` another must be to count as better."""
-        return float(max(self._allowed(np.array([value]))[0] / self._strictness, 64.0 * _EPSILON * self._norm))
 
     # A chain.
 
@@ -151,15 +130,15 @@ class GrowingSearch:
         steps, before = 1, (0, False, 0.0)
         while True:
             space.expand(steps)
-            chain = space.ritz(self._wanted if self._largest is None else Wanted("LM", self._wanted.k))
-            self._norm = max(self._norm, abs(chain.ends[0]), abs(chain.ends[1]))
-            if self._largest is not None and self._set_apart(chain):
+            chain = space.ritz(self._wanted if self._criteria.largest is None else Wanted("LM", self._wanted.k))
+            self._criteria.norm = max(self._criteria.norm, abs(chain.ends[0]), abs(chain.ends[1]))
+            if self._criteria.largest is not None and self._set_apart(chain):
                 if self._all_infinite():
                     return False
                 continue
             new = self._new(chain)
-            allowed = self._allowed(chain.values[new])
-            enough = self._values.size + new.size >= self._wanted.k
+            allowed = self._criteria.allowed(chain.values[new])
+            enough = self._found.size + new.size >= self._wanted.k
             self._report(chain, new)
             if self._interior and not space.breakdown:
                 if space.full:
@@ -171,7 +150,7 @@ class GrowingSearch:
                     self._merge(chain, new)
                     if space.steps >= self._dim or (self._random and enough and not new.size):
                         return False
-                    return self._multiplicities or self._values.size < self._wanted.k
+                    return self._multiplicities or self._found.size < self._wanted.k
                 self._repair(chain, new)
                 continue
             outward = np.sqrt(np.maximum(chain.residuals[new] ** 2 - chain.beside[new] ** 2, 0.0))
@@ -184,16 +163,21 @@ class GrowingSearch:
                         self._in_vain = True  # what a start vector of no chance hides, the next shows
                         return self._multiplicities
                 elif self._hides_nothing():
-                    shadows = np.empty((0, 0)) if self._in_vain else self._shadows(chain)
-                    if not len(shadows):
+                    weights = np.empty((0, 0))
+                    if not self._in_vain:
+                        weights = shadows(space, chain, self._found, self._wanted, self._criteria)
+                    if not len(weights):
                         return False
-                    self._follow(shadows)
+                    self._follow(weights)
                     steps, before = 1, (0, False, 0.0)
                     continue
             now = (space.length, bool(new.size), self._distance(chain, new, allowed))
             steps = steps_to_the_next_look(space.block, before, now)
             before = now
             if space.full:
+                first = self._chains == 0 and self.restarts == 0
+                if first and self._filter_is_better is not None and self._filter_is_better():
+                    raise TooSlow
                 self._restart(chain, new)
                 before = (0, False, 0.0)
 
@@ -205,19 +189,17 @@ class GrowingSearch:
 
     def _new(self, chain: Chain) -> NDArray[np.intp]:
         """The chain's pairs that are wanted, as far as one can see now."""
-        found, k = self._values, self._wanted.k
-        values = self._sized(chain.values)
-        merged = np.concatenate([self._sized(found), values])
+        found, k = self._found, self._wanted.k
+        values = self._criteria.sized(chain.values)
+        merged = np.concatenate([self._criteria.sized(found.values), values])
         chosen = self._wanted.order(merged)[:k]
         chosen = chosen[chosen >= found.size] - found.size
         if found.size < k:
             return chosen
-        margins = np.array([self._margin(x) for x in values[chosen]])
         if self._interior:
-            farthest = np.sort(np.abs(found))[k - 1]
-            return np.asarray(chosen[np.abs(values[chosen]) < farthest - margins])
-        low, high = self._wanted.limits(self._sized(found), k)
-        return chosen[(values[chosen] > high + margins) | (values[chosen] < low - margins)]
+            farthest = np.sort(np.abs(found.values))[k - 1]
+            return np.asarray(chosen[np.abs(values[chosen]) < farthest - self._criteria.margin(values[chosen])])
+        return chosen[found.beyond(values[chosen])]
 
     def _hides_nothing(self) -> bool:
         """Whether the complement holds nothing beyond what is found, but with a small probability."""
@@ -225,52 +207,18 @@ class GrowingSearch:
         self._log_too_likely = 0.0
         if not self._random or space.length < 2:
             return False
-        for limit, side in zip(
-            self._wanted.limits(self._sized(self._values), self._wanted.k), (-1.0, 1.0), strict=True
-        ):
+        for limit, side in zip(self._found.limits(), (-1.0, 1.0), strict=True):
             if np.isfinite(limit):
-                weight = space.log_hidden(limit + side * self._margin(limit))
+                margin = float(self._criteria.margin(np.array([limit]))[0])
+                weight = space.log_hidden(limit + side * margin)
                 likely = probability_hidden(weight, self._dim - space.first)
                 self._log_too_likely = max(self._log_too_likely, float(np.log(likely / self._probability)))
         return self._log_too_likely <= 0.0
 
-    def _shadows(self, chain: Chain) -> NDArray[Any]:
-        """Return combinations of all rows (s, steps) that are better than what is found.
-
-        Rounding errors leave parts of a hidden eigenvector in the rows before, and most in what was set aside after a
-        chain had converged. The chain sees the rest only, at a value that is too small. All rows together, the products
-        of those set aside included, see the whole; or the coupling to what was set aside could lift the value.
-        """
-        space, k = self._space, self._wanted.k
-        H, found = space.whole(), self._padded()
-        giant = np.abs(self._values) > _DWARFING * self._norm
-        seen = np.setdiff1d(np.arange(space.steps), np.abs(found[giant]).argmax(axis=1))
-        values, Y = np.linalg.eigh(H[np.ix_(seen, seen)])
-        merged = self._sized(np.concatenate([self._values[giant], values]))
-        best = self._wanted.order(merged)[:k]
-        best = best[best >= np.count_nonzero(giant)] - np.count_nonzero(giant)
-        low, high = self._wanted.limits(self._sized(self._values), k)
-        margins = np.array([self._margin(x) for x in values[best]])
-        best = best[(values[best] > high + margins) | (values[best] < low - margins)]
-        known = found[~giant][:, seen]
-        rest = Y[:, best].T - (Y[:, best].T @ known.conj().T) @ known
-        rest = rest[np.linalg.norm(rest, axis=1) > 0.5]
-        wide = np.zeros((len(rest), space.steps), dtype=rest.dtype)
-        wide[:, seen] = rest
-        if len(wide):
-            return wide
-        values, beside = self._sized(chain.values), chain.beside
-        near = (values + beside > high) | (values - beside < low)
-        lifted = np.flatnonzero(near & (beside > self._allowed(values)))
-        wide = np.zeros((lifted.size, space.steps), dtype=chain.vectors.dtype)
-        wide[:, space.first :] = chain.vectors[:, lifted].T
-        return wide
-
     def _below(self, chain: Chain) -> bool:
         """Whether the pairs at the ends are known to lie below what is found."""
-        values, allowed = self._sized(chain.values), self._allowed(chain.values)
-        limits = self._wanted.limits(self._sized(self._values), self._wanted.k)
-        for at, limit, side in zip((0, -1), limits, (-1.0, 1.0), strict=True):
+        values, allowed = self._criteria.sized(chain.values), self._criteria.allowed(chain.values)
+        for at, limit, side in zip((0, -1), self._found.limits(), (-1.0, 1.0), strict=True):
             gap, residual = side * (limit - values[at]), chain.residuals[at]
             if np.isfinite(limit) and residual > allowed[at] and not residual < 0.1 * gap:
                 return False
@@ -278,36 +226,20 @@ class GrowingSearch:
 
     # Found pairs.
 
-    def _padded(self) -> NDArray[Any]:
-        return self._padded_of(np.arange(self._values.size))
-
     def _merge(self, chain: Chain, new: NDArray[np.intp]) -> None:
         self._in_vain = self._in_vain and not new.size
-        wide = np.zeros((new.size, self._space.steps), dtype=chain.vectors.dtype)
-        wide[:, self._space.first :] = chain.vectors[:, new].T
-        self._pairs = np.vstack([self._padded(), wide])
-        self._values = np.concatenate([self._values, chain.values[new]])
-        self._estimates = np.concatenate([self._estimates, chain.residuals[new]])
-        if self._values.size > self._wanted.k:
-            best = self._wanted.order(self._sized(self._values))[: self._wanted.k]
-            if self._largest is not None:  # those that dwarf what is left stay out of its way
-                best = np.union1d(best, np.flatnonzero(np.abs(self._values) > _DWARFING * self._norm))
-            best = np.sort(best)
-            self._values, self._pairs, self._estimates = self._values[best], self._pairs[best], self._estimates[best]
+        self._found.merge(chain, new, self._space.first, self._space.steps)
 
-    def _found_rows(self) -> tuple[Float64, Any]:
-        """Make the wanted of what is found the only rows, ascending."""
-        chosen = self._wanted.select(self._sized(self._values))
-        chosen = chosen[np.argsort(self._values[chosen], kind="stable")]
-        self._values, self._estimates = self._values[chosen], self._estimates[chosen]
-        rows = self._space.combine(self._padded_of(chosen))
-        self._pairs = np.eye(chosen.size)
-        return self._values, rows
-
-    def _padded_of(self, chosen: NDArray[np.intp]) -> NDArray[Any]:
-        wide = np.zeros((chosen.size, self._space.steps), dtype=self._pairs.dtype)
-        wide[:, : self._pairs.shape[1]] = self._pairs[chosen]
-        return wide
+    def _judged(self) -> tuple[Float64, Any, Float64, NDArray[np.bool_]]:
+        """Make the wanted of what is found the only rows, ascending; values, rows, residuals, and which hold."""
+        found = self._found
+        chosen = found.ascending()
+        rows = self._space.combine(found.combinations(self._space.steps, chosen))
+        found.choose(chosen)
+        found.are_the_first_rows()
+        if not found.size:
+            return found.values, rows, np.empty(0), np.empty(0, dtype=bool)
+        return found.values, rows, *self._judge.judge(rows, found.values, found.estimates)
 
     def _begin(self) -> bool:
         """Begin a chain from random vectors; False where nothing is left of the space."""
@@ -326,26 +258,26 @@ class GrowingSearch:
 
     def _forget_others(self) -> None:
         """Keep of all rows those that are found."""
-        self._space.forget(self._padded(), self._values)
-        self._pairs = np.eye(self._values.size)
+        self._space.forget(self._found.combinations(self._space.steps), self._found.values)
+        self._found.are_the_first_rows()
 
     def _set_apart(self, chain: Chain) -> bool:
         """Lock pairs that dwarf the others, each converged to its own size, and begin a chain in their complement."""
         sizes = np.abs(chain.values)
         order = np.argsort(-sizes)
-        jumps = np.flatnonzero(sizes[order[:-1]] > _DWARFING * sizes[order[1:]])
+        jumps = np.flatnonzero(sizes[order[:-1]] > DWARFING * sizes[order[1:]])
         if jumps.size:
             far = order[: jumps[0] + 1]
         else:
-            far = order[sizes[order] >= (self._largest or 0.0)]
+            far = order[sizes[order] >= (self._criteria.largest or 0.0)]
             if not far.size or not self._space.breakdown:
                 return False
-        if np.any(chain.residuals[far] > max(self._tol, 64.0 * _EPSILON) * sizes[far]):
+        if np.any(chain.residuals[far] > max(self._criteria.tol, 64.0 * EPSILON) * sizes[far]):
             return False
-        if self._values.size >= self._wanted.k and not np.isin(far, self._new(chain)).any():
+        if self._found.size >= self._wanted.k and not np.isin(far, self._new(chain)).any():
             return False  # as many as are wanted are found, and these are no better
         rest = np.setdiff1d(order, far)
-        self._norm = float(sizes[rest].max(initial=0.0))
+        self._criteria.norm = float(sizes[rest].max(initial=0.0))
         space = self._space
         weights = np.zeros(space.steps, dtype=chain.vectors.dtype)
         weights[space.first :] = chain.vectors[:, rest[np.argsort(-sizes[rest])][: self._wanted.k]].sum(axis=1)
@@ -365,8 +297,8 @@ class GrowingSearch:
 
     def _all_infinite(self) -> bool:
         """Whether k values are found that the shift hits, than which none is nearer."""
-        assert self._largest is not None
-        hit = np.count_nonzero(np.abs(self._values) >= self._largest)
+        assert self._criteria.largest is not None
+        hit = np.count_nonzero(np.abs(self._found.values) >= self._criteria.largest)
         return bool(self._wanted.which == "LM" and hit >= self._wanted.k)
 
     def _repair(self, chain: Chain, new: NDArray[np.intp]) -> None:
@@ -391,8 +323,7 @@ class GrowingSearch:
         weights = np.zeros(space.steps)
         weights[failed] = 1.0
         vector = space.mixed(weights)
-        self._values, self._estimates = self._values[good], self._estimates[good]
-        self._pairs = np.eye(space.steps)[good]
+        self._found.choose(good)
         self._forget_others()
         self._chains = self._finds = 0
         self._random = False
@@ -403,17 +334,17 @@ class GrowingSearch:
         """The memory is full: keep the best Ritz vectors of the chain, and of other rows those that are found."""
         self._count_restart()
         space = self._space
-        if space.first > self._values.size + space.num_aside:
-            room = space.max_steps - self._values.size - space.num_aside
+        if space.first > self._found.size + space.num_aside:
+            room = space.max_steps - self._found.size - space.num_aside
         else:
             room = space.max_steps - space.first
         keep = max(1, min(max(2 * self._wanted.k, room // 2), room - 2 * space.block - 3, space.length - 1))
         ritz = space.ritz(Wanted("BE" if self._wanted.which in ("LM", "BE") else self._wanted.which, keep))
         best = np.sort(self._wanted.order(ritz.values)[:keep])
-        if space.first > self._values.size + space.num_aside:
-            found = self._padded()[:, : space.first]
-            space.condense(found, self._values, ritz.vectors[:, best], ritz.values[best])
-            self._pairs = np.eye(len(found))
+        if space.first > self._found.size + space.num_aside:
+            found = self._found.combinations(space.first)
+            space.condense(found, self._found.values, ritz.vectors[:, best], ritz.values[best])
+            self._found.are_the_first_rows()
         else:
             space.restart(ritz.vectors[:, best], ritz.values[best])
 
@@ -426,20 +357,17 @@ class GrowingSearch:
         """Return those pairs that are verified at any time; the run cannot go on after this."""
         chain = self._space.ritz(self._wanted) if self._space.length else None
         if chain is not None:
-            done = chain.residuals <= self._allowed(chain.values)
+            done = chain.residuals <= self._criteria.allowed(chain.values)
             self._merge(chain, self._new(chain)[done[self._new(chain)]])
-        values, rows = self._found_rows()
-        if not values.size:
-            return Eigenpairs(values, rows)
-        _, good = self._judge(rows, values)
-        return Eigenpairs(values[good], rows[good])
+        values, rows, _, good = self._judged()
+        return Eigenpairs(values[good], rows[good] if values.size else rows)
 
     def _report(self, chain: Chain, new: NDArray[np.intp]) -> None:
-        values = np.concatenate([self._values, chain.values[new]])
-        residuals = np.concatenate([np.zeros(self._values.size), chain.residuals[new]])
+        values = np.concatenate([self._found.values, chain.values[new]])
+        residuals = np.concatenate([np.zeros(self._found.size), chain.residuals[new]])
         chosen = self._wanted.order(values)[: self._wanted.k]
         chosen = chosen[np.argsort(values[chosen], kind="stable")]
-        done = int(np.count_nonzero(residuals[chosen] <= self._allowed(values[chosen])))
+        done = int(np.count_nonzero(residuals[chosen] <= self._criteria.allowed(values[chosen])))
         self._bar.set_postfix_str(f"{done}/{self._wanted.k} converged, chain {self._chains + 1}")
         if self._callback is not None:
             try:

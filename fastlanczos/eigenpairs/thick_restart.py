@@ -92,8 +92,11 @@ class ThickRestart:
         return self._restarts
 
     def solve(self, v0: Any) -> Eigenpairs:
-        """Return the wanted pairs, verified; raise NotConverged with those that are."""
-        if not self._run.start(v0):
+        """Return the wanted pairs, verified; raise NotConverged with those that are.
+
+        Without `v0` the run goes on with the rows that it has.
+        """
+        if v0 is not None and not self._run.start(v0):
             raise ValueError("v0 is zero or not finite")
         for stage in self._stages:
             if stage is not self._rows.wanted:

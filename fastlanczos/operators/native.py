@@ -35,6 +35,8 @@ _SPARSE: dict[tuple[str, str], Callable[..., _core.Matvec]] = {
     ("float32", "int64"): _core.SparseMatvec32With64,
 }
 
+_MOST = 2**31  # numbers from 0 that int32 holds
+
 _INTEGERS = ["long long", "int64_t", "intptr_t", "ssize_t", "ptrdiff_t", "npy_intp", "npy_int64", "Py_ssize_t"]
 if struct.calcsize("l") == 8:
     _INTEGERS.append("long")
@@ -66,18 +68,26 @@ def matrix_matvec(A: Any) -> _core.Matvec:
     """Return a square NumPy array or scipy sparse matrix of real numbers as a native operator.
 
     float64 and float32 are used where they lie (rows that are not contiguous, and sparse formats other than CSR, are
-    copied once); other dtypes are widened to float64 once. Products are in float64.
+    copied once); other dtypes are widened to float64 once. Column numbers in int64 that fit into int32 are narrowed
+    once, for about the time of a product: every product then reads a quarter less. Products are in float64.
     """
     if scipy.sparse.issparse(A):
         matrix = A.tocsr()
         values = _real(matrix.data)
         index = "int64" if "int64" in (matrix.indices.dtype.name, matrix.indptr.dtype.name) else "int32"
+        if index == "int64" and _fits_int32(matrix.indices, matrix.shape[1]) and _fits_int32(matrix.indptr, _MOST):
+            index = "int32"
         columns, row_start = (np.ascontiguousarray(x, dtype=index) for x in (matrix.indices, matrix.indptr))
         return _SPARSE[values.dtype.name, index](np.ascontiguousarray(values), columns, row_start)
     values = _real(np.asarray(A))
     if values.shape[0] > 1 and (values.strides[1] != values.itemsize or values.strides[0] < 0):
         values = np.ascontiguousarray(values)
     return _DENSE[values.dtype.name](values)
+
+
+def _fits_int32(numbers: Any, count: int) -> bool:
+    """Whether all are in range(count) and in that of int32: the constructor could not refuse them any more."""
+    return count <= _MOST and numbers.size > 0 and int(numbers.min()) >= 0 and int(numbers.max()) < count
 
 
 def _real(values: Any) -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastlanczos.eigenpairs.cost import is_dear, rows_of_product
+from fastlanczos.eigenpairs.cost import rows_of_product
 from fastlanczos.operators.operator import as_operator
 
 
@@ -29,9 +29,3 @@ def test_entries_count_and_scattered_ones_count_more_once_a_vector_leaves_the_ca
 def test_a_dense_matrix_costs_its_rows_and_a_callable_any_price():
     assert rows_of_product(as_operator(np.eye(70))) == 70
     assert rows_of_product(as_operator(lambda v: v, 70)) == np.inf
-
-
-def test_dear_is_what_costs_more_than_the_sweep():
-    operator = as_operator(np.eye(70))
-    assert is_dear(operator, 69)
-    assert not is_dear(operator, 70)
