@@ -196,7 +196,7 @@ class BlockSpace(Space):
         H = self._H[self.first : self._steps, self.first : self._steps]
         if self.block == 1 and self.fresh:
             alpha, beta = np.diag(H).real, np.abs(np.diag(H, 1))
-            return log_christoffel(-alpha, beta, -t) if t < alpha[0] else log_christoffel(alpha, beta, t)
+            return log_christoffel(alpha, beta, t)
         return self._log_before(t) + min(0.0, log_hidden_block(H, self._coupling, self._since, t))
 
     def restart(self, vectors: NDArray[Any], values: Float64) -> None:

@@ -2,8 +2,8 @@
 
 One start vector shows one copy of each eigenvalue, and nothing that it is orthogonal to. So a random vector begins a
 new round in the complement of what has been locked. A round has seen enough when the largest Ritz value there has
-converged, or is, by the theorem of Kuczynski and Wozniakowski (SIAM J. Matrix Anal. Appl. 13, 1992) on random starts,
-far enough from the wanted values.
+converged, or is far enough from the wanted values for a random start to hide none (`hidden.py`); once it has been
+restarted, by the theorem of Kuczynski and Wozniakowski (SIAM J. Matrix Anal. Appl. 13, 1992) for half its steps.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from fastlanczos.eigenpairs.hidden import acceptable, log_christoffel, probability_hidden
 from fastlanczos.eigenpairs.rows import Ritz, Rows
 
 __all__ = ["Complement"]
 
 # A round has found all when what it sees of the complement is known to this part of its distance from the wanted ...
 _RESOLVED = 1e-5
-# ... or when a random start hides more with at most this probability.
-_PROBABILITY = 1e-8
 
 
 class Complement:
@@ -75,10 +74,12 @@ class Complement:
             return True
         if gap <= 0.0:
             return False
+        if rows.fresh:
+            weight = log_christoffel(*rows.tridiagonal(), bound)
+            return probability_hidden(weight, self._dim - rows.locked.size) <= acceptable(rows.tol)
+        # A space that was restarted grows a hidden direction as well, if not as fast. The largest Ritz value after j
+        # steps from a random start is below the largest eigenvalue by more than e times the spread with probability at
+        # most 1.648 sqrt(n) exp(-sqrt(e) (2 j - 1)).
         spread = side * (bound - ritz.mu[-1 - at])
-        # Restarted, a space grows a hidden direction as well, if not as fast.
-        steps = ritz.mu.size if rows.fresh else self.steps // 2
-        # The largest Ritz value after j steps from a random start is below the largest eigenvalue by more than e times
-        # the spread with probability at most 1.648 sqrt(n) exp(-sqrt(e) (2 j - 1)).
-        exponent = np.log(1.648 * np.sqrt(self._dim) / _PROBABILITY)
-        return bool(np.sqrt(gap / spread) * (2 * steps - 1) >= exponent)
+        exponent = np.log(1.648 * np.sqrt(self._dim) / acceptable(rows.tol))
+        return bool(np.sqrt(gap / spread) * (2 * (self.steps // 2) - 1) >= exponent)

@@ -127,8 +127,6 @@ class EngineSpace(Space):
         T, S = self._projected()
         if not self.fresh:
             return self._log_before(t) + min(0.0, log_hidden_block(T, S, slice(self._since, self._since + 1), t))
-        if t < T[0, 0]:
-            T, t = -T, -t
         return log_christoffel(np.diag(T), np.abs(np.diag(T, 1)), t)
 
     def restart(self, vectors: NDArray[Any], values: Float64) -> None:

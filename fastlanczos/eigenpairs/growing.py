@@ -24,7 +24,7 @@ from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.chain import Chain
 from fastlanczos.eigenpairs.criteria import DWARFING, EPSILON, Criteria
 from fastlanczos.eigenpairs.found import Found
-from fastlanczos.eigenpairs.hidden import probability_hidden
+from fastlanczos.eigenpairs.hidden import acceptable, probability_hidden
 from fastlanczos.eigenpairs.judges import Judge
 from fastlanczos.eigenpairs.looks import steps_to_the_next_look
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
@@ -90,8 +90,7 @@ class GrowingSearch:
         self._random = False  # the chain began from a random vector
         self.restarts = 0
         self.residuals = np.empty(0)
-        # A hidden value matters to tol: so does the probability that there is one.
-        self._probability = float(np.clip(np.sqrt(tol), 1e-6, 1e-3))
+        self._acceptable = acceptable(tol)
 
     def solve(self, v0: Any) -> Eigenpairs:
         """Return the wanted pairs, verified; raise NotConverged with those that are."""
@@ -212,7 +211,7 @@ class GrowingSearch:
                 margin = float(self._criteria.margin(np.array([limit]))[0])
                 weight = space.log_hidden(limit + side * margin)
                 likely = probability_hidden(weight, self._dim - space.first)
-                self._log_too_likely = max(self._log_too_likely, float(np.log(likely / self._probability)))
+                self._log_too_likely = max(self._log_too_likely, float(np.log(likely / self._acceptable)))
         return self._log_too_likely <= 0.0
 
     def _below(self, chain: Chain) -> bool:

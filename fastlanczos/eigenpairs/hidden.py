@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
 
-__all__ = ["log_christoffel", "log_hidden_block", "probability_hidden"]
+__all__ = ["acceptable", "log_christoffel", "log_hidden_block", "probability_hidden"]
 
 
 def log_christoffel(alpha: Float64, beta: Float64, t: float) -> float:
     """Return the logarithm of 1 / sum_i p_i(t)^2 for T with the diagonal `alpha` and `beta` beside it."""
+    if t < alpha[0]:  # as well below all Ritz values as above them
+        alpha, t = -alpha, -t
     before, now = 0.0, 1.0
     total, scale = 1.0, 0.0  # the sum of squares, and the logarithm that is taken out of p and of its root
     for i in range(alpha.size - 1):
@@ -56,3 +58,8 @@ def log_hidden_block(H: NDArray[Any], coupling: NDArray[Any], rows: slice, t: fl
 def probability_hidden(log_weight: float, dim: int) -> float:
     """Return the probability that a random unit vector of `dim` entries has no more than this weight on another one."""
     return float(min(1.0, np.sqrt(2.0 * max(dim, 1) / np.pi) * np.exp(max(0.5 * log_weight, -700.0))))
+
+
+def acceptable(tol: float) -> float:
+    """Return the probability that may be left of a hidden eigenvalue: what it would change matters to tol."""
+    return float(np.clip(np.sqrt(tol), 1e-6, 1e-3))

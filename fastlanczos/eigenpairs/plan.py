@@ -22,11 +22,15 @@ _ROWS_PER_PRODUCT = 1.5  # times the rows that a product costs: beyond them swee
 
 @dataclass(frozen=True)
 class Plan:
-    """`rows` that there may be; whether the space `grows` for the fewest products, in `blocks` or by single vectors."""
+    """`rows` that there may be; whether the space `grows` for the fewest products, in `blocks` or by single vectors.
+
+    `cost` is that of a product, in rows.
+    """
 
     rows: int
     grows: bool
     blocks: bool = False
+    cost: float = np.inf
 
 
 def make_plan(
@@ -56,4 +60,4 @@ def make_plan(
     rows = min(most, max(fitting, least) if blocks else fitting)
     if rows < min(least, n) and not blocks:
         return Plan(min(usual, max(fitting, k + 3)), False)
-    return Plan(min(rows, n + 8), True, blocks)
+    return Plan(min(rows, n + 8), True, blocks, cost)

@@ -87,6 +87,11 @@ class Rows:
         """Return those of some active pairs that have converged."""
         return pairs[(ritz.estimates[pairs] <= self.allowed(ritz.values[pairs])) & ritz.outside[pairs]]
 
+    def tridiagonal(self) -> tuple[Float64, Float64]:
+        """Return the diagonal of the active rows' T, and what is beside it; not after a restart."""
+        T = self.run.projected()[self.locked.size :, self.locked.size :] * 2.0**self.run.exponent
+        return np.diag(T).copy(), np.abs(np.diag(T, 1))
+
     def ritz(self) -> Ritz:
         """Return the Ritz pairs of the active rows; takes note of A's norm, ends and asymmetry."""
         run, locked = self.run, self.locked.size

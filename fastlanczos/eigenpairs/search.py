@@ -179,7 +179,9 @@ class Search:
             largest=pencil.largest if pencil.is_shifted else None,
             blocks=blocks,
             interior=interior,
-            filter_is_better=None if blocks else lambda: filter_is_better(self.run, wanted, settings.tol),
+            filter_is_better=None
+            if blocks
+            else lambda: filter_is_better(self.run, wanted, settings.tol, self._plan.cost),
         )
         try:
             pairs = search.solve(v0)

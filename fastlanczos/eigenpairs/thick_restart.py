@@ -144,11 +144,12 @@ class ThickRestart:
 
     def _find(self) -> None:
         """Advance, restart and look into the complement until the wanted pairs are locked."""
-        # Between restarts T is looked at now and then, since it may be enough: less often where products are cheap,
+        # Between restarts T is looked at now and then, since it may be enough: less often where steps are cheap,
         # for LAPACK's threads, once they have been at work, go on spinning beside the engine's for a tenth of a second.
-        interval = max(4, self._run.max_steps // (4 if self._multiplier.is_native else 10))
         rows, clusters = self._rows, self._clusters
         while True:
+            cheap = self._multiplier.is_native and rows.filter is None
+            interval = max(4, self._run.max_steps // 4 if cheap else min(10, self._run.max_steps // 10))
             before = self._run.steps
             self._multiplier.fill(self._run, rows.filter, interval, self._bar)
             self._complement.steps += self._run.steps - before
