@@ -128,16 +128,18 @@ class BlockSpace(Space):
         m, p = self._steps, len(Z)
         C = self._dots(m, Z)
         Z = Z - C.T @ self._rows[:m]
+        again = self._dots(m, Z)  # both times for the whole block: a product of matrices
+        Z = Z - again.T @ self._rows[:m]
         left: list[NDArray[Any]] = []
         self._next = 0
+        C = C + again
         own = C[self.first : m]
         for j in range(p):
             z = Z[j]
             count = m + self._next
-            c = self._dots(count, z[None])[:, 0]
-            z = z - c @ self._rows[:count]
+            c = np.concatenate([again[:, j], self._dots(count, z[None], m)[:, 0]])
+            z = z - c[m:] @ self._rows[m:count]
             norm = self._norm(z)
-            C[:, j] += c[:m]
             r = np.zeros(p, self._rows.dtype)
             r[: self._next] = c[m:]
             if least is None:
@@ -159,9 +161,11 @@ class BlockSpace(Space):
         R = np.array(left, dtype=self._rows.dtype).reshape(p, p).T[: self._next]
         return C, R
 
-    def _dots(self, count: int, Z: NDArray[Any]) -> NDArray[Any]:
+    def _dots(self, count: int, Z: NDArray[Any], first: int = 0) -> NDArray[Any]:
+        if count == first:
+            return np.zeros((0, len(Z)), self._rows.dtype)
         Z = Z if self._metric is None else self._metric(Z)
-        rows = self._rows[:count]
+        rows = self._rows[first:count]
         # The rows are long: conjugated is what is short.
         return np.asarray((rows @ Z.conj().T).conj() if np.iscomplexobj(Z) else rows @ Z.T)
 

@@ -49,7 +49,7 @@ def log_hidden_block(H: NDArray[Any], coupling: NDArray[Any], rows: slice, t: fl
     has of the first rows since, so that the weights multiply.
     """
     try:
-        seen = scipy.linalg.solve(t * np.eye(len(H)) - H, coupling.conj().T, assume_a="her")[rows]
+        seen = np.linalg.solve(t * np.eye(len(H)) - H, coupling.conj().T)[rows]
     except np.linalg.LinAlgError:
         return 0.0
     return 2.0 * float(np.log(max(float(np.linalg.norm(seen, 2)), 1e-300)))
