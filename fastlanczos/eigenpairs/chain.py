@@ -72,7 +72,7 @@ class Space:
         if isinstance(H, tuple):
             values, vectors = _ends_of(H[0], H[1], wanted)
         else:
-            # NumPy's and not SciPy's: each brings a BLAS, and their threads, which go on spinning, wait for one another.
+            # NumPy's and not SciPy's: each brings a BLAS, whose threads go on spinning, and so hold up the other's.
             values, vectors = np.linalg.eigh(H)
         ends = (float(values[0]), float(values[-1]))
         chosen = np.sort(_candidates(wanted, values))
