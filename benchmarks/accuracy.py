@@ -10,6 +10,9 @@ solver gets far.
 `error` is the largest over the values, `residual` that of |A v - w v|, both relative to the norm, `orthogonality` is
 |V'V - I|, largest entry. A value is missed where the one in its place, in order, is off by more than 1e-10 of the norm:
 a copy of a multiple eigenvalue that is not found counts as one.
+
+Beside them matrices and pencils that are given with their entries, factorizations included: shifts that are
+eigenvalues, and real matrices (`matrices.py`).
 """
 
 import functools
@@ -24,6 +27,8 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 from matplotlib.figure import Figure
+from matrices import SOLVERS, matrices
+from matrices import measure as measure_matrix
 from report import parse, table, write
 from scipy.sparse.linalg import LinearOperator, eigsh
 from spectra import laplacian, turned
@@ -211,6 +216,12 @@ def solve_with_all(problem):
     return {name: measure(cases(n)[i], which, solve, seconds) for name, solve in solvers().items()}
 
 
+def solve_matrix(problem):
+    """Return what `measure` of matrices.py says of each solver for the i-th matrix."""
+    quick, i = problem
+    return {name: measure_matrix(matrices(quick)[i], solve, MISSED) for name, solve in SOLVERS.items()}
+
+
 def summary(name, rows):
     solved = [row for row in rows if row["failure"] is None]
     return {
@@ -220,9 +231,27 @@ def summary(name, rows):
         "wrong": sum(row["missed"] > 0 for row in solved),
         "missed": sum(row["missed"] for row in solved),
         **{f"worst {key}": max((row[key] for row in solved), default=None) for key in MEASURES},
-        "products": sum(row["products"] for row in rows),
+        "products": sum(row.get("products", 0) for row in rows),
         "seconds": sum(row.get("seconds") or 0.0 for row in solved),
     }
+
+
+def show_matrices(columns, results):
+    cells = []
+    for rows in zip(*results.values(), strict=True):
+        cells.append([rows[0][key] for key in columns])
+        for row in rows:
+            failed = row["failure"] is not None
+            cells[-1] += ["failed" if failed else row["error"]]
+            cells[-1] += ["-" if failed else row[key] for key in ("residual", "missed", "seconds")]
+    heads = [f"{name} {key}" for name in results for key in ("error", "residual", "missed", "seconds")]
+    table("Shifts on eigenvalues, and real matrices", [*columns, *heads], cells)
+    summaries = [summary(name, rows) for name, rows in results.items()]
+    table("Of these", list(summaries[0]), [list(row.values()) for row in summaries])
+    for name, rows in results.items():
+        for row in rows:
+            if row["failure"] is not None:
+                print(f"  {name}: {row['operator']}, n = {row['n']}, {row['which']}: {row['failure']}")
 
 
 def draw(results):
@@ -263,7 +292,14 @@ def main(arguments=None):
             for name, row in rows.items():
                 results[name].append(row)
 
+        of_matrices = {name: [] for name in SOLVERS}
+        numbers = [(options.quick, i) for i in range(len(matrices(options.quick)))]
+        for rows in tqdm(pool.map(solve_matrix, numbers), "matrices", len(numbers), unit=" problems"):
+            for name, row in rows.items():
+                of_matrices[name].append(row)
+
     columns = ["operator", "n", "which"]
+    show_matrices(columns, of_matrices)
     cells = []
     for rows in zip(*results.values(), strict=True):
         cell = [rows[0][key] for key in columns]
@@ -300,7 +336,8 @@ def main(arguments=None):
     failures = [
         {key: row[key] for key in (*columns, "failure")} for row in results["fastlanczos"] if row["failure"] is not None
     ]
-    record = {"k": K, "summary": summaries, "solved": shown, "failures": failures}
+    on_matrices = [summary(name, rows) for name, rows in of_matrices.items()]
+    record = {"k": K, "summary": summaries, "matrices": on_matrices, "solved": shown, "failures": failures}
     write(options.output, "accuracy", record, draw(results))
     if options.rows:
         options.rows.write_text(json.dumps(results, indent=1) + "\n")

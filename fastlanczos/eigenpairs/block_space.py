@@ -251,6 +251,37 @@ class BlockSpace(Space):
         self._coupling = np.zeros((0, 0), self._rows.dtype)
         self.breakdown = True
 
+    def sharpen(self, first: int) -> NDArray[np.bool_]:
+        """Replace the rows from `first` on by what their products span, and tell which are left of them.
+
+        For eigenvectors next to a shift: rounding makes solves asymmetric among them, by as much as the solves are
+        large, so that T mixes them with others. The products have hardly anything else in them.
+        """
+        products = self._multiply(self._rows[first : self._steps])
+        products = products / np.abs(products).max(axis=1)[:, None]
+        last, self._steps, self._next = self._steps, first, 0
+        left = []
+        for z in products:
+            before = self._next
+            self._append_one(z)
+            left.append(self._next > before)
+        self._steps, self._next = first + self._next, 0
+        self._H[:last, :last] = 0.0
+        self.first = self._steps
+        return np.array(left)
+
+    def _append_one(self, z: NDArray[Any]) -> None:
+        """Store what is left of a vector behind the rows, unless that is noise."""
+        count, size = self._steps + self._next, self._norm(z)
+        for _ in range(3):
+            z = z - self._dots(count, z[None])[:, 0] @ self._rows[:count]
+        norm = self._norm(z)
+        if norm > 1e-9 * size:
+            z = z / norm
+            z = z - self._dots(count, z[None])[:, 0] @ self._rows[:count]
+            self._rows[count] = z / self._norm(z)
+            self._next += 1
+
     def whole(self) -> NDArray[Any]:
         """Return the operator projected on all rows, with a product for each that was set aside."""
         H = self._H[: self._steps, : self._steps].copy()

@@ -155,6 +155,7 @@ class EngineSpace(Space):
 
     def forget(self, keep: NDArray[Any], found: Float64) -> None:
         """Make combinations of the rows (c, steps), eigenvectors of these values, the only ones: no chain is left."""
+        self._asymmetry = self.asymmetry  # the run takes what is left of the found pairs' residuals for some
         exponent = max(-1000, min(1000, int(np.frexp(np.abs(found).max(initial=0.0))[1])))
         self._run.restart(
             np.ascontiguousarray(keep), found / 2.0**exponent, np.zeros(len(keep)), 1.0 * found.size, exponent

@@ -8,8 +8,9 @@
    first chain knows does not delay the others, and hidden eigenvectors are orthogonal to all of it.
 3. Where several chains have found something, values are many-fold: from the fourth chain on blocks of 2, 4, 8, 16
    random vectors are taken, if the space extends blocks.
-4. Near a shift some Ritz values may dwarf the others, whose accuracy would be relative to them. They are `set apart` as
-   soon as they have converged to their own size: locked, with a new chain in their complement.
+4. Near a shift some Ritz values may dwarf the others, whose accuracy would be relative to them, and solves are as
+   asymmetric among them as rounding makes these large. They are `set apart` as soon as one more product of each makes
+   them exact: locked, with a new chain in their complement.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from fastlanczos.eigenpairs.wanted import Wanted
 __all__ = ["GrowingSearch", "TooSlow"]
 
 _LARGEST_BLOCK = 16
+_ROUGHLY = 1e-3  # the part of a value that its residual may be for it to be set apart
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
 
 
@@ -261,7 +263,7 @@ class GrowingSearch:
         self._found.are_the_first_rows()
 
     def _set_apart(self, chain: Chain) -> bool:
-        """Lock pairs that dwarf the others, each converged to its own size, and begin a chain in their complement."""
+        """Lock pairs that dwarf the others, once a product makes them exact, and begin a chain in their complement."""
         sizes = np.abs(chain.values)
         order = np.argsort(-sizes)
         jumps = np.flatnonzero(sizes[order[:-1]] > DWARFING * sizes[order[1:]])
@@ -271,11 +273,14 @@ class GrowingSearch:
             far = order[sizes[order] >= (self._criteria.largest or 0.0)]
             if not far.size or not self._space.breakdown:
                 return False
-        if np.any(chain.residuals[far] > max(self._criteria.tol, 64.0 * EPSILON) * sizes[far]):
+        rest = np.setdiff1d(order, far)
+        # A product damps what else is in them by as much as they dwarf it.
+        damped = float(sizes[rest].max(initial=0.0) / sizes[far].min())
+        enough = min(max(self._criteria.tol, 64.0 * EPSILON) / max(damped, 1e-300), _ROUGHLY)
+        if np.any(chain.residuals[far] > enough * sizes[far]):
             return False
         if self._found.size >= self._wanted.k and not np.isin(far, self._new(chain)).any():
             return False  # as many as are wanted are found, and these are no better
-        rest = np.setdiff1d(order, far)
         self._criteria.norm = float(sizes[rest].max(initial=0.0))
         space = self._space
         weights = np.zeros(space.steps, dtype=chain.vectors.dtype)
@@ -283,6 +288,12 @@ class GrowingSearch:
         again = space.mixed(weights)[None] if self._chains == 0 and self._finds < 2 and rest.size else None
         self._merge(chain, np.sort(far))
         self._forget_others()
+        before = self._found.size - far.size
+        self._found.choose(np.r_[np.arange(before), before + np.flatnonzero(space.sharpen(before))])
+        self._found.are_the_first_rows()
+        # What T says of the others it says with those mixed in.
+        known = np.abs(self._found.values[:before])
+        self._criteria.norm = float(known[known < sizes[far].min() / DWARFING].max(initial=0.0))
         space.asymmetry = 0.0  # it was relative to them
         if self._all_infinite():
             return True

@@ -26,6 +26,7 @@ from fastlanczos.arrays.cpu import Float64, dtype_name
 
 # So much larger than b in A x = b, and A counts as nearly singular: it is factored with pivots.
 _NEARLY_SINGULAR = 1e7
+_LARGEST = 1e6  # of solves, in units of what a shift one unit of rounding off an eigenvalue makes of them
 _EPSILON = float(np.finfo(np.float64).eps)
 
 __all__ = ["MODES", "SpectralTransform", "matvec_of", "transform"]
@@ -141,16 +142,18 @@ def _shifted_solver(A: Any, M: Any, sigma: float, dim: int, dtype: str) -> tuple
     """Return b -> (A - sigma M)^-1 b, and the sigma of it: where that one is exactly singular, one beside it.
 
     A few units of rounding of the norm away, the factors are nearly singular, and as good as any for inverse iteration.
+    So it is where a pivot is zero but for rounding errors of others: solutions of 1e40 have only one direction in them.
     """
     error: Exception | None = None
-    unit = _EPSILON * (size_of(A, None, dim) / size_of(M, None, dim) + abs(sigma))
+    size = size_of(M, None, dim)
+    unit = _EPSILON * (size_of(A, None, dim) / size + abs(sigma))
     b = np.random.default_rng(0).standard_normal(dim).astype(dtype)
     for units in (0, 8, -8, 64, -64):
         shift = sigma + units * unit
         try:
             solve = _solver(_shifted(A, M, shift, dim), dim, "A - sigma M", dtype)
             with np.errstate(all="ignore"):
-                if not is_explicit(A) or np.all(np.isfinite(solve(b))):
+                if not is_explicit(A) or np.abs(solve(b)).max() * unit * size <= _LARGEST * np.abs(b).max():
                     return solve, shift
         except RuntimeError as singular:
             error = singular
