@@ -16,9 +16,6 @@ __all__ = ["Change", "better_filter", "filter_is_better"]
 
 # A filter is exchanged for one of this many times its degree: the new one begins again from a single vector.
 _WORTHWHILE = 2.0
-# Where nothing is known of a product's price, only a filter of a degree beyond this part of the rows is better than
-# restarts: below it all rows together, without a filter, raise the last wanted value enough.
-_LITTLE = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,8 @@ def better_filter(rows: Rows, ritz: Ritz, new: NDArray[np.intp]) -> Change | Non
     return Change(better, best, done)
 
 
-def filter_is_better(run: Any, wanted: Wanted, tol: float, cost: float) -> bool:
-    """Whether a full run, of one Krylov space of A, should go on with a filter of A, whose products have this cost.
-
-    With a filter more products are made and fewer rows swept.
-    """
+def filter_is_better(run: Any, wanted: Wanted, tol: float) -> bool:
+    """Whether a filter is of use for a run that is full, of one Krylov space of A: more products, and fewer sweeps."""
     rows = Rows(run, wanted.ends()[0], tol)
     ritz = rows.ritz()
-    change = better_filter(rows, ritz, rows.wanted.order(ritz.values)[: rows.wanted.k])
-    return change is not None and (np.isfinite(cost) or change.filter.degree > _LITTLE * run.max_steps)
+    return better_filter(rows, ritz, rows.wanted.order(ritz.values)[: rows.wanted.k]) is not None

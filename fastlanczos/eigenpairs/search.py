@@ -179,9 +179,10 @@ class Search:
             largest=pencil.largest if pencil.is_shifted else None,
             blocks=blocks,
             interior=interior,
-            filter_is_better=None
-            if blocks
-            else lambda: filter_is_better(self.run, wanted, settings.tol, self._plan.cost),
+            # It costs twice as many products: none where any price may be asked for one.
+            filter_is_better=(
+                (lambda: filter_is_better(self.run, wanted, settings.tol)) if np.isfinite(self._plan.cost) else None
+            ),
         )
         try:
             pairs = search.solve(v0)

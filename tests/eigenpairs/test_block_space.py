@@ -57,6 +57,24 @@ def test_a_block_in_an_invariant_space_breaks_down_and_drops_what_is_dependent()
     np.testing.assert_allclose(space.ritz(Wanted("SM", 6)).values, [1, 1, 2, 2, 5, 5], atol=1e-13)
 
 
+def test_giants_are_sharpened_by_their_products_and_ghosts_of_them_dropped():
+    d = np.r_[np.linspace(1, 2, N - 2), 1e12, 1.1e12]
+    A = matrix(d)
+    exact = np.linalg.eigh(A)[1].T[-2:]
+    space = space_of(A)
+    rough = exact + 1e-6 * block(2, float)
+    space.start(np.vstack([block(1, float), rough, block(1, float)]))
+    space.expand(1)
+    space.forget(np.eye(space.steps)[:4], np.zeros(4))
+    space._rows[3] = np.sqrt(0.5) * (space._rows[1] + space._rows[2])
+    left = space.sharpen(1)
+    np.testing.assert_array_equal(left, [True, True, False])
+    assert space.steps == space.first == 3
+    V = space._rows[1:3]
+    np.testing.assert_allclose(V @ exact.T @ exact, V, atol=1e-14)
+    np.testing.assert_allclose(space._rows[:3] @ space._rows[:3].T, np.eye(3), atol=1e-14)
+
+
 def test_an_indefinite_inner_product_is_told():
     M = np.eye(N)
     M[0, 0] = -50.0

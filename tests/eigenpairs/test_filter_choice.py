@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastlanczos.eigenpairs.filter_choice import better_filter
+from fastlanczos.eigenpairs.filter_choice import better_filter, filter_is_better
 from fastlanczos.eigenpairs.rows import Rows
 from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.engine.host_run import HostRun
@@ -44,3 +44,18 @@ def test_a_filter_is_kept_unless_another_has_twice_its_degree():
 def test_values_far_out_need_none():
     _, _, change = choice(np.r_[1e-3 * np.linspace(-1, 1, 2996), 10.0, 20.0, 30.0, 40.0], restarts=1)
     assert change is None
+
+
+def full(d, most):
+    run = HostRun(d.size, most, "float64")
+    run.start(np.random.default_rng(0).standard_normal(d.size))
+    while not run.finished:
+        run.advance(d * run.vector)
+    return run
+
+
+def test_a_full_basis_is_given_up_for_a_filter_where_that_is_of_use():
+    far, crowded = np.r_[np.linspace(0, 1, 3000), 2, 3, 4, 5], np.linspace(0, 1, 3000)
+    assert not filter_is_better(full(far, 60), Wanted("LA", 4), 1e-14)
+    assert filter_is_better(full(crowded, 60), Wanted("LA", 4), 1e-14)
+    assert filter_is_better(full(crowded, 60), Wanted("BE", 4), 1e-14)

@@ -14,6 +14,7 @@ from scipy import LowLevelCallable
 from tqdm import tqdm
 
 import fastlanczos as fl
+from fastlanczos import _core
 from fastlanczos.krylov.drive import drive
 from fastlanczos.krylov.iteration import LanczosIteration, run_natively
 from fastlanczos.operators.native import matrix_matvec
@@ -80,6 +81,19 @@ def test_matrices_multiply_in_float64_and_in_any_company_alike(name, count):
     np.testing.assert_allclose(y, x @ exact.T, atol=1e-15 * N * np.abs(exact).max(initial=1.0) * np.abs(x).max())
     for i in range(count):
         assert np.array_equal(product(native, x[i])[0], y[i])
+
+
+def test_column_numbers_are_narrowed_unless_they_are_out_of_range():
+    long = [x.astype(np.int64) for x in (S.indices, S.indptr)]
+    x = RNG.normal(size=(1, N))
+    wide = _core.SparseMatvec64With64(S.data, *long)
+    narrow = matrix_matvec(scipy.sparse.csr_array((S.data, *long), shape=S.shape))
+    assert type(narrow) is _core.SparseMatvec64With32
+    np.testing.assert_array_equal(product(wide, x), product(narrow, x))
+    damaged = scipy.sparse.csr_array((S.data, *long), shape=S.shape)
+    damaged.indices[0] += 2**32  # 32 bits would hide it
+    with pytest.raises(ValueError, match="column indices beyond its side"):
+        matrix_matvec(damaged)
 
 
 @pytest.mark.parametrize("matrix", [A, A.astype(np.float32), S], ids=["float64", "float32", "csr"])
