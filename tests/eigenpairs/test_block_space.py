@@ -60,10 +60,11 @@ def test_a_block_in_an_invariant_space_breaks_down_and_drops_what_is_dependent()
 def test_giants_are_sharpened_by_their_products_and_ghosts_of_them_dropped():
     d = np.r_[np.linspace(1, 2, N - 2), 1e12, 1.1e12]
     A = matrix(d)
-    exact = np.linalg.eigh(A)[1].T[-2:]
+    vectors = np.linalg.eigh(A)[1].T
+    exact, locked = vectors[-2:], vectors[:1]
     space = space_of(A)
     rough = exact + 1e-6 * block(2, float)
-    space.start(np.vstack([block(1, float), rough, block(1, float)]))
+    space.start(np.vstack([locked, rough, block(1, float)]))
     space.expand(1)
     space.forget(np.eye(space.steps)[:4], np.zeros(4))
     space._rows[3] = np.sqrt(0.5) * (space._rows[1] + space._rows[2])
