@@ -4,4 +4,5 @@
 |--------------|------------------------------------------------------------|
 | `quadrature` | nodes and weights of a tridiagonal matrix                  |
 | `truncation` | the error that a finite number of Lanczos steps leaves     |
+| `brackets`   | rules that hold an integral between them                   |
 """

@@ -12,10 +12,12 @@ from fastlanczos.arguments import as_dimension
 from fastlanczos.probes.intervals import widths
 from fastlanczos.sums.samples import Samples
 
-__all__ = ["Accuracy", "narrow", "probes_for"]
+__all__ = ["Accuracy", "balance", "narrow", "probes_for"]
 
 _SHARE = 0.25  # of the accuracy asked for that the finite number of steps may take
 _MOST_PRODUCTS = 100_000
+_BALANCED = 0.5  # of the probes' part of the error that the steps' part may be where steps choose themselves
+_STEPS_OF_A_PROBE = 250  # at most, on average, where no other limit is given
 _GROWTH = 64  # times as many steps as begun with, at most
 
 
@@ -28,13 +30,15 @@ class Accuracy:
     limit: int
 
     @classmethod
-    def asked_for(cls, rtol: float | None, atol: float | None, max_matvecs: int | None) -> Accuracy | None:
+    def asked_for(
+        cls, rtol: float | None, atol: float | None, max_matvecs: int | None, *, steps_are_given: bool = True
+    ) -> Accuracy | None:
         """Return what the arguments of that name ask for, None where none is; ValueError where they make no sense."""
         for name, value in (("rtol", rtol), ("atol", atol)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value!r}")
         if rtol is None and atol is None:
-            if max_matvecs is not None:
+            if max_matvecs is not None and steps_are_given:
                 raise ValueError(
                     f"max_matvecs={max_matvecs} limits the search for an accuracy: pass rtol= or atol= with it. "
                     "Without them, num_probes= and num_steps= set the number of products"
@@ -95,6 +99,36 @@ def narrow(samples: Samples, accuracy: Accuracy, num_probes: int, bar: Any) -> N
             reason = "more products (max_matvecs=)"
         accuracy.warn(estimate.num_matvecs, estimate, aim, reason)
         return
+
+
+def balance(samples: Samples, num_probes: int, max_matvecs: int | None, bar: Any) -> None:
+    """Draw probes, and add steps until what these leave is small beside what the choice of probes does.
+
+    Warns where the limit of products is in the way.
+    """
+    limit = _STEPS_OF_A_PROBE * num_probes if max_matvecs is None else as_dimension(max_matvecs, "max_matvecs")
+    samples.draw(num_probes - samples.count, bar)
+    while True:
+        estimate = samples.estimate()
+        steps_error = samples.truncation_error()
+        probes_error = float(min(widths(0.95, estimate.std_error, estimate.tail, samples.count)))
+        if steps_error <= max(_BALANCED * probes_error, samples.rounding_error()):
+            return
+        steps = samples.steps_for(0.8 * max(_BALANCED * probes_error, samples.rounding_error(), 1e-300))
+        left = limit - estimate.num_matvecs
+        if samples.cost_of(steps) > left:
+            steps = samples.num_steps + left // max(samples.count, 1)
+        if steps <= samples.num_steps or samples.cost_of(steps) > left:
+            if steps_error > probes_error:
+                warnings.warn(
+                    f"{estimate}: the {samples.num_steps} Lanczos steps of a probe leave +- {steps_error:.2g} of it, "
+                    f"the choice of probes +- {probes_error:.2g}. More steps (num_steps=, or max_matvecs= for more "
+                    "than the limit) or bounds=(low, high) of the spectrum make it smaller",
+                    UserWarning,
+                    stacklevel=3,
+                )
+            return
+        samples.grow(steps, bar)
 
 
 def probes_for(std_error: Any, tail: Any, count: int, aim: float) -> int:

@@ -103,14 +103,14 @@ class _Counts(Samples):
 
     def truncation_error(self) -> float:
         """Return a bound on what the finite number of steps leaves."""
-        return float(np.mean([after for _, after in self._changes]))
+        return float(np.mean([changes[1] for changes in self._changes]))
 
     def steps_for(self, aim: float) -> int:
         """Return how many steps are likely to bring it below `aim`: it falls as nodes lie closer."""
         more = min(2.0, max(1.25, self.truncation_error() / aim))
         return int(min(np.ceil(more * self.num_steps), self._most_steps))
 
-    def _changes_of(self, alpha: Float64, beta: Float64, nodes: Float64, weights: Float64) -> tuple[float, float]:
+    def _changes_of(self, alpha: Float64, beta: Float64, nodes: Float64, weights: Float64) -> tuple[float, ...]:
         used = weights > 0
         return 0.0, self._rest * sum(_uncertain(nodes[used], weights[used], end) for end in self._ends)
 

@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.gauss.brackets import Signs
 
 __all__ = ["MatrixFunction", "as_function"]
 
 
 @dataclass(frozen=True)
 class MatrixFunction:
-    """f for f(A); `needs` is "" where f is defined everywhere, "positive", "nonnegative" or "nonzero" otherwise."""
+    """f for f(A); `needs` is "" where f is defined everywhere, "positive", "nonnegative" or "nonzero" otherwise.
+
+    `signs` are those of its derivatives, above 0 if `needs` says anything; None if they are not known to keep them.
+    """
 
     name: str
     call: Callable[[Float64], Any]
     needs: str = ""
+    signs: Signs | None = None
 
     @property
     def is_identity(self) -> bool:
@@ -81,15 +86,22 @@ class MatrixFunction:
         return float(weights[used] @ (np.where(np.isfinite(moved), moved, 0.0) + 4 * eps * np.abs(values[used])))
 
 
-_NAMED: dict[str, tuple[Callable[[Float64], Any], str]] = {
-    "identity": (lambda x: x, ""),
-    "exp": (np.exp, ""),
-    "sign": (np.sign, ""),
-    "log": (np.log, "positive"),
-    "sqrt": (np.sqrt, "nonnegative"),
-    "inv": (lambda x: 1.0 / x, "nonzero"),
-    "inv_sqrt": (lambda x: 1.0 / np.sqrt(x), "positive"),
+_NAMED: dict[str, tuple[Callable[[Float64], Any], str, Signs | None]] = {
+    "identity": (lambda x: x, "", None),
+    "exp": (np.exp, "", Signs(1, 1)),
+    "sign": (np.sign, "", None),
+    "log": (np.log, "positive", Signs(-1, 1, 1)),
+    "sqrt": (np.sqrt, "nonnegative", Signs(-1, 1, 1)),
+    "inv": (lambda x: 1.0 / x, "nonzero", Signs(1, -1)),
+    "inv_sqrt": (lambda x: 1.0 / np.sqrt(x), "positive", Signs(1, -1)),
 }
+
+
+def _signs_of_power(p: float) -> Signs:
+    """The derivative n of x^p has the sign of p (p - 1) ... (p - n + 1), for x > 0; from n > p on it alternates."""
+    first = 0 if p < 0 else int(np.floor(p)) + 1  # the last positive factor is the one before
+    even = 1 if first % 2 == 0 else -1
+    return Signs(even, -even, first)
 
 
 def as_function(fun: Any) -> MatrixFunction:
@@ -101,8 +113,11 @@ def as_function(fun: Any) -> MatrixFunction:
     if isinstance(fun, tuple) and len(fun) == 2 and fun[0] == "power" and isinstance(fun[1], (int, float)):
         p = fun[1]
         if float(p).is_integer():
-            return MatrixFunction("identity" if p == 1 else f"power {p}", lambda x: x ** float(p), "nonzero" * (p < 0))
-        return MatrixFunction(f"power {p}", lambda x: x**p, "nonnegative" if p > 0 else "positive")
+            signs = _signs_of_power(p) if p < 0 else None  # a polynomial is exact from some step on
+            return MatrixFunction(
+                "identity" if p == 1 else f"power {p}", lambda x: x ** float(p), "nonzero" * (p < 0), signs
+            )
+        return MatrixFunction(f"power {p}", lambda x: x**p, "nonnegative" if p > 0 else "positive", _signs_of_power(p))
     if callable(fun):
         return MatrixFunction(getattr(fun, "__name__", "fun"), fun)
     raise ValueError(f'fun must be a vectorized callable, one of {", ".join(_NAMED)}, or ("power", p); got {fun!r}')

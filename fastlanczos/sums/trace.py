@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.gauss.brackets import Bounds
 from fastlanczos.operators.operator import as_operator
 from fastlanczos.probes.draw import seed_sequence
-from fastlanczos.sums.accuracy import Accuracy, narrow
+from fastlanczos.sums.accuracy import Accuracy, balance, narrow
 from fastlanczos.sums.deflation import deflation, deflation_that_pays
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import as_function
@@ -19,6 +20,7 @@ from fastlanczos.sums.xtrace import xtrace
 
 __all__ = ["logdet", "trace"]
 
+_FIRST_STEPS, _MOST_STEPS = 50, 3200
 _METHODS = ("auto", "hutchinson", "deflated", "xtrace")
 
 
@@ -28,11 +30,12 @@ def trace(
     dim: int | None = None,
     *,
     num_probes: int | None = None,
-    num_steps: int = 50,
+    num_steps: int | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     max_matvecs: int | None = None,
     method: str = "auto",
+    bounds: Any = None,
     seed: Any = None,
     max_memory: int | None = None,
     like: Any = None,
@@ -53,19 +56,24 @@ def trace(
         which a probe takes a single product.
     num_probes : int, optional
         Number of probes, by default 20. With `rtol` or `atol` it is the number at the start, by default 10.
-    num_steps : int
-        Number of Lanczos steps for each probe and for the deflation. With `rtol` or `atol` it is the number at the
-        start.
+    num_steps : int, optional
+        Number of Lanczos steps for each probe and for the deflation. By default 50, and then more until what they leave
+        of the error is less than half of what the probes do. With `rtol` or `atol` it is the number at the start.
     rtol, atol : float, optional
         Requested accuracy: steps and probes are added until the half width of the 95% interval is below max(atol, rtol
         |value|). Earlier steps and probes are kept.
     max_matvecs : int, optional
-        Maximum number of products for that, by default 100,000. A warning says if the accuracy was not reached.
+        Maximum number of products for either, by default 100,000 with `rtol` or `atol`, otherwise 250 for each probe. A
+        warning says if the accuracy was not reached, or the steps leave more than the probes.
     method : {"auto", "hutchinson", "deflated", "xtrace"}
         "hutchinson" uses probes alone. "deflated" computes the part on the eigenvectors that one run of `num_steps`
         steps finds (for fun=None, on its whole Krylov space), and probes estimate the rest. "auto" does so if this
         leaves less than a third of the variance. "xtrace" is for fun=None: the low-rank part comes from the products
         themselves, two per probe.
+    bounds : (low, high), optional
+        Numbers below and above which there is no eigenvalue; either may be None. For "log", "inv", "sqrt", "inv_sqrt"
+        and powers a low bound above 0, for "exp" a high one, makes the quadrature's part of the error a theorem: the
+        Gauss rule and a Gauss-Radau rule hold each probe's value between them. For a kernel matrix K + s I, low is s.
     seed : int, SeedSequence, Generator or None
         The same seed gives the same bits.
     max_memory : int, optional
@@ -80,14 +88,14 @@ def trace(
     Raises
     ------
     ValueError
-        If f is not defined on the spectrum; the message names the node and its weight.
+        If f is not defined on the spectrum, naming the node and its weight; if `bounds` do not hold the spectrum.
 
     Warns
     -----
     AsymmetryWarning
         As `lanczos`.
     UserWarning
-        If `max_matvecs` was reached before the accuracy.
+        If `max_matvecs` was reached before the accuracy, or before the steps leave less than the probes.
 
     References
     ----------
@@ -107,17 +115,19 @@ def trace(
     """
     f = as_function(fun)
     operator = as_operator(A, dim, v0=like)
-    accuracy = Accuracy.asked_for(rtol, atol, max_matvecs)
+    accuracy = Accuracy.asked_for(rtol, atol, max_matvecs, steps_are_given=num_steps is not None)
     if num_probes is None:
         num_probes = 20 if accuracy is None else 10
-    num_probes, num_steps = as_dimension(num_probes, "num_probes"), as_dimension(num_steps, "num_steps")
+    num_probes = as_dimension(num_probes, "num_probes")
+    balancing = num_steps is None and accuracy is None
+    num_steps = _FIRST_STEPS if num_steps is None else as_dimension(num_steps, "num_steps")
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
     if method == "xtrace" and not f.is_identity:
         raise ValueError('method="xtrace" is for the trace of A itself (fun=None); f(A) takes "deflated"')
     seeds = seed_sequence(seed)
-    most_steps = num_steps if accuracy is None else accuracy.most_steps(num_steps)
-    samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory)
+    most_steps = (_MOST_STEPS if balancing else num_steps) if accuracy is None else accuracy.most_steps(num_steps)
+    samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, Bounds.given(bounds))
     with tqdm(
         total=num_probes * samples.num_steps if accuracy is None else None,
         desc="trace",
@@ -136,7 +146,9 @@ def trace(
                     samples.take_out(known)
                 else:
                     samples.adopt(run)
-        if accuracy is None:
+        if balancing:
+            balance(samples, num_probes, max_matvecs, bar)
+        elif accuracy is None:
             samples.draw(num_probes - samples.count, bar)
         else:
             narrow(samples, accuracy, num_probes, bar)
