@@ -139,7 +139,11 @@ public:
         require(values_.ndim() == 2 && values_.shape(1) == dim() && (dim() == 1 || values_.strides(1) == size) &&
                     values_.strides(0) % size == 0,
                 "expected a square array with contiguous rows");
-        matrix_ = {dim(), values_.data(), values_.strides(0) / size};
+        const Value* entries = values_.data();
+        const Index stride = values_.strides(0) / size;
+        bool flush = false;
+        for (Index i = 0; i < dim() && !flush; ++i) flush = fastlanczos::dwarfs_subnormals(entries + i * stride, dim());
+        matrix_ = {dim(), entries, stride, flush};
     }
 
     Index nbytes() const override { return dim() * dim() * Index{sizeof(Value)}; }
@@ -164,7 +168,7 @@ public:
             return x.ndim() == 1 && (x.size() < 2 || x.strides(0) == x.itemsize());
         };
         require(contiguous(values_) && contiguous(columns_) && contiguous(row_start_), "expected contiguous vectors");
-        matrix_ = {dim(), values_.data(), columns_.data(), row_start_.data()};
+        matrix_ = {dim(), values_.data(), columns_.data(), row_start_.data(), false};
         const Integer* start = matrix_.row_start;
         bool valid = start[0] == 0;
         for (Index i = 0; i < dim(); ++i) valid = valid && start[i] <= start[i + 1];
@@ -178,6 +182,7 @@ public:
         }
         require(low >= 0 && static_cast<Index>(high) < dim(),
                 "the sparse matrix is damaged: it has column indices beyond its side");
+        matrix_.flush = fastlanczos::dwarfs_subnormals(matrix_.values, stored);
     }
 
     Index nbytes() const override {

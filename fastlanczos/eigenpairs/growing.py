@@ -48,8 +48,8 @@ class GrowingSearch:
 
     `draw(p)` returns a block of random vectors (p, n). `largest` is a size from which on values are as good as
     infinite: those of eigenvalues that a shift hits. An `interior` search is for few distinct eigenvalues: each of its
-    chains ends where it is invariant, and shows all of them. `filter_is_better` is asked when the memory is full for
-    the first time.
+    chains ends where it is invariant, and shows all of them. Once the first chain has been restarted `patience` times
+    `filter_is_better` is asked at each further one.
     """
 
     def __init__(
@@ -69,7 +69,8 @@ class GrowingSearch:
         largest: float | None = None,
         blocks: bool = False,
         interior: bool = False,
-        filter_is_better: Callable[[], bool] | None = None,
+        patience: int = 0,
+        filter_is_better: Callable[[], bool] = lambda: False,
     ) -> None:
         self._space = space
         self._wanted = wanted
@@ -85,6 +86,7 @@ class GrowingSearch:
         self._callback = callback
         self._blocks = blocks
         self._interior = interior
+        self._patience = patience
         self._filter_is_better = filter_is_better
         self._chains = self._finds = 0
         self._log_too_likely = 0.0  # how much too likely it is that the chain hides something
@@ -176,8 +178,7 @@ class GrowingSearch:
             steps = steps_to_the_next_look(space.block, before, now)
             before = now
             if space.full:
-                first = self._chains == 0 and self.restarts == 0
-                if first and self._filter_is_better is not None and self._filter_is_better():
+                if self._chains == 0 and self.restarts >= self._patience and self._filter_is_better():
                     raise TooSlow
                 self._restart(chain, new)
                 before = (0, False, 0.0)

@@ -32,6 +32,9 @@ __all__ = ["MOST_NOISE", "Search", "Settings"]
 _MOST_INEXACT = 1e-4
 # Products that agree with a symmetric matrix to this part of its norm are taken as they are if no tol is given.
 MOST_NOISE = 1e-3
+# A filter takes twice as many products as a growing space that is restarted, and hardly any sweeps. If any price may be
+# asked for a product, none before so many restarts; after them the products so far have not been many beside the rest.
+_PATIENCE = 8
 
 
 @dataclass(frozen=True)
@@ -179,10 +182,8 @@ class Search:
             largest=pencil.largest if pencil.is_shifted else None,
             blocks=blocks,
             interior=interior,
-            # It costs twice as many products: none where any price may be asked for one.
-            filter_is_better=(
-                (lambda: filter_is_better(self.run, wanted, settings.tol)) if np.isfinite(self._plan.cost) else None
-            ),
+            patience=0 if np.isfinite(self._plan.cost) else _PATIENCE,
+            filter_is_better=lambda: not blocks and filter_is_better(self.run, wanted, settings.tol),
         )
         try:
             pairs = search.solve(v0)

@@ -96,6 +96,21 @@ def test_column_numbers_are_narrowed_unless_they_are_out_of_range():
         matrix_matvec(damaged)
 
 
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_subnormal_entries_count_as_zeros_beside_plain_ones_and_in_products_only(form, dtype):
+    tiny = np.finfo(dtype).tiny
+    matrix = np.diag(np.arange(1.0, N + 1)).astype(dtype)
+    matrix[0, 1:] = matrix[1:, 0] = tiny / 8
+    x = np.full((1, N), 1e30)
+    y = product(matrix_matvec(form(matrix)), x)
+    np.testing.assert_array_equal(y[0], np.arange(1.0, N + 1) * 1e30)
+    assert np.float64(5e-324) * 2.0 == 1e-323  # this thread is as it was
+    small = form((tiny / 8 * np.ones((N, N))).astype(dtype))  # nothing is plain beside them
+    exact = N * float(dtype(tiny / 8)) * 1e30
+    np.testing.assert_allclose(product(matrix_matvec(small), x)[0], exact, rtol=1e-12)
+
+
 @pytest.mark.parametrize("matrix", [A, A.astype(np.float32), S], ids=["float64", "float32", "csr"])
 def test_matrices_are_used_where_they_lie(matrix):
     values = matrix if isinstance(matrix, np.ndarray) else matrix.data

@@ -2,12 +2,13 @@
 //
 // All arithmetic is in float64 whatever the entries are stored in. Several vectors go through together, so that the
 // matrix is read once for all of them; each product has the same bits as if its vector had come alone, whatever the
-// number of threads.
+// number of threads. Subnormal entries count as zeros beside plain ones (subnormals.hpp).
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
+#include "subnormals.hpp"
 #include "threads/pool.hpp"
 #include "tiling.hpp"
 
@@ -19,6 +20,7 @@ struct DenseMatrix {
     Index n = 0;
     const Value* values = nullptr;
     Index stride = 0;
+    bool flush = false;  // subnormal numbers count as zeros
 };
 
 // Row i has values[k] in columns[k] for row_start[i] <= k < row_start[i + 1].
@@ -28,6 +30,7 @@ struct SparseMatrix {
     const Value* values = nullptr;
     const Integer* columns = nullptr;
     const Integer* row_start = nullptr;
+    bool flush = false;  // as above
 };
 
 namespace detail {
@@ -74,7 +77,10 @@ inline void for_row_ranges(const SparseMatrix<Value, Integer>& A, Interrupt* int
                                                 static_cast<double>(stored));
         return static_cast<Index>(std::lower_bound(A.row_start, A.row_start + A.n, share) - A.row_start);
     };
-    const auto range = [&](Index chunk) { rows(chunk, row_of(chunk), row_of(chunk + 1)); };
+    const auto range = [&](Index chunk) {
+        const SubnormalsAsZeros flushing(A.flush);
+        rows(chunk, row_of(chunk), row_of(chunk + 1));
+    };
     parallel_for(useful_threads(2 * work), chunks, range, interrupt);
 }
 
@@ -87,6 +93,7 @@ void multiply(const DenseMatrix<Value>& A, Index count, const double* const* x, 
     const Index blocks = (A.n + 3) / 4, chunks = std::min(blocks, detail::kMatrixChunks);
     const auto rows = [&](Index chunk) {
         const Index first = chunk * blocks / chunks * 4, end = std::min(A.n, (chunk + 1) * blocks / chunks * 4);
+        const SubnormalsAsZeros flushing(A.flush);
         detail::dense_kernel<Value>()(A.values, A.stride, first, end, A.n, count, x, y);
     };
     parallel_for(useful_threads(A.n * A.n), chunks, rows, interrupt);
