@@ -53,3 +53,36 @@ def test_the_first_probes_stay_within_the_limit_too():
     with pytest.warns(UserWarning, match=r"stopped after \d+ products .* \(max_matvecs=\)"):
         e = fl.trace(FLAT, method="xtrace", rtol=1e-6, max_matvecs=120, seed=0)
     assert e.num_matvecs <= 120
+
+
+STEEP = np.geomspace(1e-6, 1, 1000)
+
+
+def steep(v):
+    return STEEP * v
+
+
+def test_steps_choose_themselves_until_they_leave_less_than_half_of_what_probes_do():
+    e = fl.trace(steep, "sqrt", 1000, seed=0, method="hutchinson")
+    assert e.info["num_steps"] == 50  # smooth enough
+    e = fl.trace(steep, "log", 1000, num_probes=8, seed=0, method="hutchinson", max_matvecs=8000)
+    assert e.info["num_steps"] > 50
+    probes_error = e.half_width() - e.quadrature_error
+    assert e.quadrature_error <= 0.5 * probes_error
+    low, high = e.interval(0.99)
+    assert low <= np.log(STEEP).sum() <= high
+
+
+def test_where_they_may_not_a_warning_says_what_helps():
+    with pytest.warns(UserWarning, match=r"the \d+ Lanczos steps of a probe leave .* bounds=\(low, high\)"):
+        e = fl.trace(steep, "log", 1000, num_probes=8, seed=0, method="hutchinson", max_matvecs=600)
+    assert e.num_matvecs <= 600
+    low, high = e.interval()
+    assert low <= np.log(STEEP).sum() <= high
+
+
+def test_a_number_that_is_given_is_used():
+    e = fl.trace(steep, "log", 1000, num_probes=4, num_steps=20, seed=0, method="hutchinson")
+    assert (e.info["num_steps"], e.num_matvecs) == (20, 80)
+    with pytest.raises(ValueError, match="max_matvecs=600 limits the search"):
+        fl.trace(steep, "log", 1000, num_steps=20, max_matvecs=600)
