@@ -45,6 +45,7 @@ class Samples:
         self.bounds = Bounds() if bounds is None else bounds
         self.num_steps = 1 if f.is_identity else min(num_steps, operator.dim)
         self.num_matvecs = 0
+        self.offset = 0.0  # what is known of the sum beside the operator's
         self._most_steps = max(self.num_steps, 1 if f.is_identity else min(most_steps, operator.dim))
         self._taken_out = Deflation.none(operator.dim)
         self._first = 0  # the first probe's number: 0 is the deflation's, where there is one
@@ -141,7 +142,7 @@ class Samples:
         """Return what the samples so far amount to."""
         samples = np.array(self._samples)
         return Estimate(
-            self._taken_out.trace + float(samples.mean()),
+            self.offset + self._taken_out.trace + float(samples.mean()),
             0.0 if self._rest == 0 else float(standard_error(samples)),
             self.truncation_error() + self.rounding_error(),
             len(samples),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
@@ -15,12 +16,14 @@ from fastlanczos.sums.accuracy import Accuracy, balance, narrow
 from fastlanczos.sums.deflation import deflation, deflation_that_pays
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import as_function
+from fastlanczos.sums.preconditioner import preconditioned
 from fastlanczos.sums.samples import Samples
 from fastlanczos.sums.xtrace import xtrace
 
 __all__ = ["logdet", "trace"]
 
 _FIRST_STEPS, _MOST_STEPS = 50, 3200
+_FIRST_STEPS_PRECONDITIONED = 10
 _METHODS = ("auto", "hutchinson", "deflated", "xtrace")
 
 
@@ -36,6 +39,8 @@ def trace(
     max_matvecs: int | None = None,
     method: str = "auto",
     bounds: Any = None,
+    preconditioner: Any = None,
+    diagonal: Any = None,
     seed: Any = None,
     max_memory: int | None = None,
     like: Any = None,
@@ -74,6 +79,13 @@ def trace(
         Numbers below and above which there is no eigenvalue; either may be None. For "log", "inv", "sqrt", "inv_sqrt"
         and powers a low bound above 0, for "exp" a high one, makes the quadrature's part of the error a theorem: the
         Gauss rule and a Gauss-Radau rule hold each probe's value between them. For a kernel matrix K + s I, low is s.
+    preconditioner : int, "auto" or object, optional
+        For "log" and a kernel matrix K + D: a number of pivots of a partial Cholesky factorization of K, read from
+        columns of the matrix A. Few steps and few probes are then enough, and the steps' part of the error is a
+        theorem. "auto" weighs the pivots against the products that they save. An object has inverse_root(v), which
+        returns P^-1/2 v, and logdet, log det P.
+    diagonal : float or array_like, shape (n,), optional
+        The part D of A that `preconditioner` takes for noise, such as s of K + s I.
     seed : int, SeedSequence, Generator or None
         The same seed gives the same bits.
     max_memory : int, optional
@@ -101,7 +113,7 @@ def trace(
     ----------
     Ubaru, Chen and Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM J. Matrix Anal. Appl. 38
     (2017). Chen and Hallman, "Krylov-aware stochastic trace estimation", arXiv 2205.01736. Epperly, Tropp and Webber,
-    "XTrace", arXiv 2301.07825.
+    "XTrace", arXiv 2301.07825. Chen, Epperly, Tropp and Webber, "Randomly pivoted Cholesky", arXiv 2207.06503.
 
     Examples
     --------
@@ -120,14 +132,24 @@ def trace(
         num_probes = 20 if accuracy is None else 10
     num_probes = as_dimension(num_probes, "num_probes")
     balancing = num_steps is None and accuracy is None
-    num_steps = _FIRST_STEPS if num_steps is None else as_dimension(num_steps, "num_steps")
+    first_steps = _FIRST_STEPS if preconditioner is None else _FIRST_STEPS_PRECONDITIONED
+    num_steps = first_steps if num_steps is None else as_dimension(num_steps, "num_steps")
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
     if method == "xtrace" and not f.is_identity:
         raise ValueError('method="xtrace" is for the trace of A itself (fun=None); f(A) takes "deflated"')
     seeds = seed_sequence(seed)
+    within, inner = Bounds.given(bounds), None
+    if preconditioner is not None:
+        if f.name != "log":
+            raise ValueError(f'preconditioner is for "log", log-determinants; got fun={fun!r}')
+        inner = preconditioned(operator, preconditioner, diagonal, num_probes * _FIRST_STEPS, seeds)
+        operator, within, method = inner.operator, inner.bounds, "hutchinson"
+    elif diagonal is not None:
+        raise ValueError("diagonal= tells preconditioner= which part of A is not the kernel: give both")
     most_steps = (_MOST_STEPS if balancing else num_steps) if accuracy is None else accuracy.most_steps(num_steps)
-    samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, Bounds.given(bounds))
+    samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, within)
+    samples.offset = 0.0 if inner is None else inner.logdet
     with tqdm(
         total=num_probes * samples.num_steps if accuracy is None else None,
         desc="trace",
@@ -153,7 +175,10 @@ def trace(
         else:
             narrow(samples, accuracy, num_probes, bar)
     warn_if_asymmetric(samples.asymmetry, samples.precision, stacklevel=2)
-    return samples.estimate()
+    estimate = samples.estimate()
+    if inner is None:
+        return estimate
+    return replace(estimate, info={**estimate.info, "method": "preconditioned", "rank": inner.rank})
 
 
 def logdet(A: Any, dim: int | None = None, **options: Any) -> Estimate:
