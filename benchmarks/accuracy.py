@@ -280,8 +280,10 @@ def main(arguments=None):
     parser = parse(__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0, help="that a solver may take for one problem")
     parser.add_argument("--rows", type=Path, help="file for the row of every problem and solver, as JSON")
+    parser.add_argument("--largest", type=int, default=100_000, help="dimension, of 10, 100, ... 100,000")
     options = parser.parse_args(arguments)
     sizes = (10, 100, 300) if options.quick else (10, 100, 1000, 10_000, 100_000)
+    sizes = tuple(n for n in sizes if n <= options.largest)
     problems = [
         (n, i, which, options.seconds)
         for n in sizes
@@ -342,7 +344,15 @@ def main(arguments=None):
         {key: row[key] for key in (*columns, "failure")} for row in results["fastlanczos"] if row["failure"] is not None
     ]
     on_matrices = [summary(name, rows) for name, rows in of_matrices.items()]
-    record = {"k": K, "summary": summaries, "matrices": on_matrices, "solved": shown, "failures": failures}
+    record = {
+        "k": K,
+        "sizes": sizes,
+        "seconds": options.seconds,
+        "summary": summaries,
+        "matrices": on_matrices,
+        "solved": shown,
+        "failures": failures,
+    }
     write(options.output, "accuracy", record, draw(results))
     if options.rows:
         options.rows.write_text(json.dumps(results, indent=1) + "\n")
