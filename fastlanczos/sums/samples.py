@@ -227,6 +227,9 @@ class Samples:
         beta = np.append(run.beta[: m - 1], last)
         # Where a Ritz value has converged to the bound, rounding may have taken it beyond.
         outward = 2.0 * slack if node == self.bounds.high else -2.0 * slack
+        with np.errstate(all="ignore"):
+            if not np.isfinite(f.call(np.array([node]))).all():
+                return None  # such a bound bounds nothing
         for at in (node, node + outward):
             longer = radau(alpha, beta, at)
             if longer is not None and (not f.needs or at > 0.0 or (f.needs == "nonnegative" and at == 0.0)):
