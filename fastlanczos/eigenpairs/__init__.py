@@ -9,7 +9,6 @@
 | `plan`               | which search, and in how many rows                                            |
 | `search`             | the search by plan                                                            |
 | `smallest_magnitude` | which="SM"                                                                    |
-| `cost`               | what a product costs, told without a clock                                    |
 | `growing`            | the search with the fewest products                                           |
 | `criteria`           | when a pair has converged, and when a value is better                         |
 | `found`              | what a growing search has found                                               |

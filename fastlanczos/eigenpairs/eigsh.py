@@ -17,9 +17,10 @@ from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.plan import make_plan
 from fastlanczos.eigenpairs.results import EigshInfo, EigshState, NotConverged
 from fastlanczos.eigenpairs.search import MOST_NOISE, Search, Settings
-from fastlanczos.eigenpairs.spectral_transform import MODES, is_explicit
+from fastlanczos.eigenpairs.spectral_transform import MODES
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 from fastlanczos.errors import not_symmetric, warn_if_asymmetric
+from fastlanczos.operators.entries import is_explicit
 
 __all__ = ["eigsh"]
 

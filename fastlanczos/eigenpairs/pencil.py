@@ -10,18 +10,12 @@ from numpy.typing import NDArray
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, as_vector, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
-from fastlanczos.eigenpairs.spectral_transform import (
-    asymmetry_of,
-    complex_of,
-    is_explicit,
-    matvec_of,
-    size_of,
-    transform,
-)
+from fastlanczos.eigenpairs.spectral_transform import complex_of, matvec_of, size_of, transform
 from fastlanczos.engine.array_run import ArrayRun
 from fastlanczos.engine.cuda import to_host
 from fastlanczos.engine.kinds import DeviceKind, NumpyKind
 from fastlanczos.errors import NonFiniteError
+from fastlanczos.operators.entries import asymmetry_of, is_explicit
 from fastlanczos.operators.operator import Operator, as_operator, start_vector, without_lists
 
 __all__ = ["Pencil"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastlanczos.eigenpairs.cost import rows_of_product
 from fastlanczos.eigenpairs.pencil import Pencil
+from fastlanczos.operators.cost import rows_of_product
 
 __all__ = ["Plan", "make_plan"]
 

@@ -13,8 +13,8 @@ from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.plan import make_plan
 from fastlanczos.eigenpairs.rayleigh_ritz import Source
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
-from fastlanczos.eigenpairs.spectral_transform import is_explicit
 from fastlanczos.eigenpairs.wanted import Wanted
+from fastlanczos.operators.entries import is_explicit
 from fastlanczos.operators.operator import squared
 
 __all__ = ["smallest_magnitude"]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, gmres, splu
 
 from fastlanczos.arrays.cpu import Float64, dtype_name
+from fastlanczos.operators.entries import is_explicit
 
 # So much larger than b in A x = b, and A counts as nearly singular: it is factored with pivots.
 _NEARLY_SINGULAR = 1e7
@@ -46,20 +47,6 @@ class SpectralTransform:
     forward: Callable[[Float64], Float64]
     takes_blocks: bool = False  # matvec and metric multiply columns (n, p) as well
     sigma: float | None = None  # that was factored: a few units of rounding beside the one asked for if that is exact
-
-
-def is_explicit(X: Any) -> bool:
-    """Whether X is a matrix whose entries can be read."""
-    return isinstance(X, np.ndarray) or scipy.sparse.issparse(X)
-
-
-def asymmetry_of(X: Any) -> float:
-    """Return the largest entry of X - X^H relative to that of X; 0 where its entries cannot be read."""
-    if not is_explicit(X):
-        return 0.0
-    X = X.tocsr() if scipy.sparse.issparse(X) else X
-    largest = float(abs(X).max())
-    return float(abs(X - X.conj().T).max()) / largest if 0.0 < largest < np.inf else 0.0
 
 
 def size_of(X: Any, multiply: Matvec | None, dim: int) -> float:

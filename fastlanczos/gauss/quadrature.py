@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fastlanczos.arrays.cpu import Float64, check_product, on_device
 from fastlanczos.arrays.frameworks import framework_of
 from fastlanczos.engine.cuda import cuda, to_host
 
-__all__ = ["quadrature", "spectral_norm"]
+__all__ = ["quadrature", "quadratures", "spectral_norm"]
 
 
 def quadrature(alpha: Any, beta: Any) -> tuple[Float64, Float64]:
@@ -73,6 +74,19 @@ def quadrature(alpha: Any, beta: Any) -> tuple[Float64, Float64]:
     if failed:
         raise ArithmeticError(f"the QL iteration did not converge for {failed} of {count} matrices")
     return nodes.reshape(a.shape), weights.reshape(a.shape)
+
+
+def quadratures(matrices: Sequence[tuple[Float64, Float64]]) -> list[tuple[Float64, Float64]]:
+    """Return (nodes, weights) of each matrix (alpha, beta), those of one size computed together."""
+    alike: dict[int, list[int]] = {}
+    for i, (alpha, _) in enumerate(matrices):
+        alike.setdefault(len(alpha), []).append(i)
+    rules: list[tuple[Float64, Float64]] = [(np.empty(0), np.empty(0))] * len(matrices)
+    for some in alike.values():
+        nodes, weights = quadrature([matrices[i][0] for i in some], [matrices[i][1] for i in some])
+        for i, x, w in zip(some, nodes, weights, strict=True):
+            rules[i] = x, w
+    return rules
 
 
 def spectral_norm(alpha: Float64, beta: Float64) -> float:

@@ -167,7 +167,12 @@ class LanczosIteration:
         if self.num_steps == 0:
             return 0.0
         norm = spectral_norm(self.alpha, self.beta)
-        return self._run.max_projection / norm if norm > 0 else 0.0
+        return self.max_projection / norm if norm > 0 else 0.0
+
+    @property
+    def max_projection(self) -> float:
+        """Largest inner product so far of a product's remainder with a row: zero, for a symmetric operator."""
+        return self._run.max_projection
 
     @property
     def precision(self) -> float:

@@ -9,6 +9,8 @@
 | `estimate`       | `Estimate`: value, error, interval                                        |
 | `accuracy`       | steps and probes are added until the requested accuracy is reached        |
 | `samples`        | Lanczos runs from probes, which can be continued                          |
+| `rules`          | what their tridiagonal matrices give of a sum, and of its error           |
+| `exact`          | factorizations and eigenvalues, where they are less work                  |
 | `deflation`      | the part of a sum that one run knows exactly                              |
 | `preconditioner` | a kernel matrix as the sum of one of low rank and a diagonal              |
 | `xtrace`         | the XTrace estimator                                                      |

@@ -69,10 +69,11 @@ class Accuracy:
         )
 
 
-def narrow(samples: Samples, accuracy: Accuracy, num_probes: int, bar: Any) -> None:
+def narrow(samples: Samples, accuracy: Accuracy, num_probes: int, bar: Any, exact: float = np.inf) -> bool:
     """Draw probes, and add to them and to their steps until the estimate is as accurate as wanted.
 
-    Warns where the limit of products, or the products' own rounding, is in the way.
+    False, and it is not, if what comes next takes more products than `exact`, which the exact sum is worth. Warns where
+    the limit of products, or the products' own rounding, is in the way.
     """
     room = max(1, (accuracy.limit - samples.num_matvecs) // samples.num_steps)
     samples.draw(min(num_probes - samples.count, room), bar)
@@ -80,10 +81,12 @@ def narrow(samples: Samples, accuracy: Accuracy, num_probes: int, bar: Any) -> N
         estimate = samples.estimate()
         aim = accuracy.aim(estimate.value)
         if estimate.half_width() <= aim:
-            return
+            return True
         left = accuracy.limit - estimate.num_matvecs
         if samples.truncation_error() > accuracy.steps_aim(estimate.value):
             steps = samples.steps_for(0.4 * accuracy.steps_aim(estimate.value))
+            if exact < min(samples.cost_of(steps), left):
+                return False
             if steps > samples.num_steps and samples.cost_of(steps) <= left:
                 samples.grow(steps, bar)
                 continue
@@ -92,19 +95,23 @@ def narrow(samples: Samples, accuracy: Accuracy, num_probes: int, bar: Any) -> N
             reason = f"products that are more accurate: rounding leaves +- {samples.rounding_error():.2g}"
         else:
             number = probes_for(estimate.std_error, estimate.tail, samples.count, aim - estimate.quadrature_error)
+            if exact < min((number - samples.count) * samples.num_steps, left):
+                return False
             more = min(number - samples.count, left // samples.num_steps)
             if more >= 1:
                 samples.draw(more, bar)
                 continue
             reason = "more products (max_matvecs=)"
+        if exact < left:
+            return False
         accuracy.warn(estimate.num_matvecs, estimate, aim, reason)
-        return
+        return True
 
 
-def balance(samples: Samples, num_probes: int, max_matvecs: int | None, bar: Any) -> None:
+def balance(samples: Samples, num_probes: int, max_matvecs: int | None, bar: Any, exact: float = np.inf) -> bool:
     """Draw probes, and add steps until what these leave is small beside what the choice of probes does.
 
-    Warns where the limit of products is in the way.
+    False if the steps that come next take more products than `exact`. Warns where the limit of products is in the way.
     """
     limit = _STEPS_OF_A_PROBE * num_probes if max_matvecs is None else as_dimension(max_matvecs, "max_matvecs")
     samples.draw(num_probes - samples.count, bar)
@@ -113,9 +120,11 @@ def balance(samples: Samples, num_probes: int, max_matvecs: int | None, bar: Any
         steps_error = samples.truncation_error()
         probes_error = float(min(widths(0.95, estimate.std_error, estimate.tail, samples.count)))
         if steps_error <= max(_BALANCED * probes_error, samples.rounding_error()):
-            return
+            return True
         steps = samples.steps_for(0.8 * max(_BALANCED * probes_error, samples.rounding_error(), 1e-300))
         left = limit - estimate.num_matvecs
+        if exact < min(samples.cost_of(steps), left):
+            return False
         if samples.cost_of(steps) > left:
             steps = samples.num_steps + left // max(samples.count, 1)
         if steps <= samples.num_steps or samples.cost_of(steps) > left:
@@ -127,7 +136,7 @@ def balance(samples: Samples, num_probes: int, max_matvecs: int | None, bar: Any
                     UserWarning,
                     stacklevel=3,
                 )
-            return
+            return True
         samples.grow(steps, bar)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from tqdm import tqdm
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.gauss.quadrature import quadratures
 from fastlanczos.operators.operator import Operator, as_operator
 from fastlanczos.probes.draw import seed_sequence
 from fastlanczos.sums.accuracy import Accuracy, narrow
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import MatrixFunction
+from fastlanczos.sums.rules import Recurrence, Value, values_of
 from fastlanczos.sums.samples import Samples
 
 __all__ = ["eigencount"]
@@ -110,13 +113,21 @@ class _Counts(Samples):
         more = min(2.0, max(1.25, self.truncation_error() / aim))
         return int(min(np.ceil(more * self.num_steps), self._most_steps))
 
-    def _changes_of(self, alpha: Float64, beta: Float64, nodes: Float64, weights: Float64) -> tuple[float, ...]:
-        used = weights > 0
-        return 0.0, self._rest * sum(_uncertain(nodes[used], weights[used], end) for end in self._ends)
+    def _values(self, runs: list[Recurrence]) -> list[Value]:
+        found = values_of(self.f, self.operator.dim, runs, self.bounds, self.precision, estimated=False)
+        rules = quadratures([run.shorter(len(run.alpha)) for run in runs])
+        return [
+            value
+            if run.exact
+            else replace(value, changes=(0.0, run.size * sum(_uncertain(*rule, t) for t in self._ends)))
+            for run, rule, value in zip(runs, rules, found, strict=True)
+        ]
 
 
-def _uncertain(x: Float64, w: Float64, t: float) -> float:
+def _uncertain(nodes: Float64, weights: Float64, t: float) -> float:
     """How much of the measure may lie on the other side of t than the rule says: the node on either side of it."""
+    used = weights > 0
+    x, w = nodes[used], weights[used]
     if t < x[0] or t > x[-1]:
         return 0.0
     right = int(np.searchsorted(x, t))

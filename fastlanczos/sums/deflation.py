@@ -90,11 +90,11 @@ def deflation(
     values = f.at(theta, np.maximum(S[0] ** 2, np.finfo(np.float64).tiny), dim)
     rows = on_host(run.basis)
     if f.is_identity:
-        rounding = f.rounding(theta, theta, np.ones(len(theta)), precision)
+        rounding = float(f.uncertainty(theta, theta, precision).sum())
         return Deflation(rows, float(run.alpha.sum()), spent, np.zeros(0), rounding)
     converged = run.residual_norm * np.abs(S[-1]) <= _CONVERGED * np.abs(theta).max()
     vectors, found = S[:, converged].T @ rows, values[converged]
-    rounding = f.rounding(theta, values, converged.astype(np.float64), precision)
+    rounding = float(f.uncertainty(theta, values, precision)[converged].sum())
     return Deflation(vectors, float(found.sum()), spent, found, rounding)
 
 

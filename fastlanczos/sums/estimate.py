@@ -26,11 +26,12 @@ class Estimate:
     quadrature_error : float
         Error from the finite number of steps, estimated from runs of fewer steps, and rounding.
     num_probes, num_matvecs : int
-        Number of probes, and of products with A.
+        Number of probes, and of products with A; no probes where the sum is exact.
     tail : float
         Length of the samples' shorter tail, see `probes/intervals.py`.
     info : dict
-        method, num_steps, deflated (eigenvectors taken out), seed, asymmetry.
+        method ("exact": no error but rounding), quadrature ("bracket": that part of the error is a bound), num_steps,
+        deflated (eigenvectors taken out), seed, asymmetry.
     """
 
     value: float
@@ -60,6 +61,8 @@ class Estimate:
 
     def __repr__(self) -> str:
         half = self.half_width()
+        if self.info.get("method") == "exact":
+            return f"{self.value:.15g} (exact, rounding {half:.1g})"
         if not np.isfinite(half):
             return f"{self.value:.6g} (one probe: no error)"
         if half == 0:
@@ -105,6 +108,8 @@ class DiagonalEstimate:
         return self.value - below - self.quadrature_error, self.value + above + self.quadrature_error
 
     def __repr__(self) -> str:
+        if self.info.get("method") == "exact":
+            return f"DiagonalEstimate(n={len(self.value)}, sum={self.value.sum():.6g}, exact)"
         typical = float(np.sqrt(np.mean(self.std_error**2)))
         return (
             f"DiagonalEstimate(n={len(self.value)}, sum={self.value.sum():.6g}, standard error of an entry about "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,18 +72,24 @@ class MatrixFunction:
         values[used] = found
         return values
 
-    def rounding(self, nodes: Float64, values: Float64, weights: Float64, precision: float) -> float:
-        """Return what rounding leaves uncertain of sum_i weights_i f(nodes_i), f at the nodes being `values`.
+    def integrals(self, rules: Sequence[tuple[Float64, Float64]], dim: int) -> list[float]:
+        """Return the sum of weights times f for every rule (nodes, weights), in one call of f; raises as `at` does."""
+        if not rules:
+            return []
+        ends = np.cumsum([len(x) for x, _ in rules])[:-1]
+        values = self.at(np.concatenate([x for x, _ in rules]), np.concatenate([w for _, w in rules]), dim)
+        return [float(w @ f) for (_, w), f in zip(rules, np.split(values, ends), strict=True)]
+
+    def uncertainty(self, nodes: Float64, values: Float64, precision: float) -> Float64:
+        """Return what rounding leaves uncertain of f at each node, where it is `values`.
 
         Nodes are known to the products' `precision` times |A|, and f of them to a few eps.
         """
         eps = float(np.finfo(np.float64).eps)
-        used = weights > 0
-        x = nodes[used]
-        shift = 4 * max(precision, eps) * float(np.abs(x).max(initial=0.0))
+        shift = 4 * max(precision, eps) * float(np.abs(nodes).max(initial=0.0))
         with np.errstate(all="ignore"):
-            moved = np.abs(np.asarray(self.call(x + shift), dtype=np.float64) - values[used])
-        return float(weights[used] @ (np.where(np.isfinite(moved), moved, 0.0) + 4 * eps * np.abs(values[used])))
+            moved = np.abs(np.asarray(self.call(nodes + shift), dtype=np.float64) - values)
+        return np.where(np.isfinite(moved), moved, 0.0) + 4 * eps * np.abs(values)
 
 
 _NAMED: dict[str, tuple[Callable[[Float64], Any], str, Signs | None]] = {

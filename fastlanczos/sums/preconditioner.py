@@ -1,4 +1,4 @@
-"""Preconditioned log-determinants of kernel matrices: log det K = log det P + tr log(R' K R) with R R' = P^-1.
+"""Preconditioned sums of kernel matrices: log det K = log det P + tr log(R' K R) with R R' = P^-1, and K^-1 alike.
 
 K is a kernel plus a diagonal D, such as the noise s I of a Gaussian process, and P = F F' + D with F from a partial
 Cholesky factorization of the kernel. What that leaves of the kernel is positive semidefinite, so R' K R has no
@@ -10,6 +10,7 @@ Pivots are drawn in proportion to what is left of the diagonal, a block at a tim
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ from tqdm import tqdm
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, is_tensor, matrix_of_tensor
 from fastlanczos.engine.kinds import NumpyKind
-from fastlanczos.gauss.brackets import Bounds
+from fastlanczos.gauss.brackets import Bounds, Signs
 from fastlanczos.operators.operator import Operator
+from fastlanczos.sums.functions import MatrixFunction
 from fastlanczos.sums.products import multiply
 
 __all__ = ["LowRank", "Preconditioned", "low_rank_of", "preconditioned"]
@@ -31,11 +33,15 @@ _BLOCK = 64  # pivots at once, at most
 _EPSILON = float(np.finfo(np.float64).eps)
 _ROUNDING = 1e-12  # of the kernel: what is left below it is rounding, and its inverse would be noise
 _MOST = 4  # "auto" takes no more pivots than the dimension over this
+_NOTHING = 1e-3  # of what is left of the kernel beside D, in the trace
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """P = D^1/2 (1 + U diag(g) U') D^1/2 with orthonormal columns U (n, r), and R = D^-1/2 (1 + U diag(g) U')^-1/2."""
+    """P = D^1/2 (1 + U diag(g) U') D^1/2 with orthonormal columns U (n, r), and R = D^-1/2 (1 + U diag(g) U')^-1/2.
+
+    Its methods take vectors (n,) and blocks of columns (n, p).
+    """
 
     diagonal: Float64  # D, (n,)
     U: Float64
@@ -47,59 +53,124 @@ class LowRank:
         return float(np.log1p(self.g).sum() + np.log(self.diagonal).sum())
 
     @property
+    def inverse_diagonal(self) -> Float64:
+        """The diagonal of P^-1, (n,)."""
+        return (1.0 - self.U**2 @ (self.g / (1.0 + self.g))) / self.diagonal
+
+    @property
     def rank(self) -> int:
         """r."""
         return int(self.g.size)
 
     def _symmetric(self, v: Float64) -> Float64:
-        return np.asarray(v + self.U @ ((1.0 / np.sqrt(1.0 + self.g) - 1.0) * (self.U.T @ v)))
+        inside = ((1.0 / np.sqrt(1.0 + self.g) - 1.0) * (self.U.T @ v).T).T
+        return np.asarray(v + self.U @ inside)
 
     def inverse_root(self, v: Float64) -> Float64:
         """Return R v."""
-        return self._symmetric(v) / np.sqrt(self.diagonal)
+        return np.asarray((self._symmetric(v).T / np.sqrt(self.diagonal)).T)
 
     def inverse_root_transposed(self, v: Float64) -> Float64:
         """Return R' v."""
-        return self._symmetric(v / np.sqrt(self.diagonal))
+        return self._symmetric((v.T / np.sqrt(self.diagonal)).T)
+
+
+@dataclass(frozen=True)
+class _ByColumns:
+    """A user's P, whose inverse_root takes one vector."""
+
+    given: Any
+
+    @property
+    def logdet(self) -> float:
+        return float(self.given.logdet)
+
+    @property
+    def rank(self) -> int | None:
+        return getattr(self.given, "rank", None)
+
+    def inverse_root(self, v: Float64) -> Float64:
+        return self._each(self.given.inverse_root, v)
+
+    def inverse_root_transposed(self, v: Float64) -> Float64:
+        return self._each(getattr(self.given, "inverse_root_transposed", self.given.inverse_root), v)
+
+    @staticmethod
+    def _each(function: Any, v: Float64) -> Float64:
+        if v.ndim == 1:
+            return np.asarray(function(v), dtype=np.float64)
+        return np.stack([np.asarray(function(column), dtype=np.float64) for column in np.array(v.T)], axis=1)
 
 
 @dataclass(frozen=True)
 class Preconditioned:
-    """R' K R as an operator, bounds of its spectrum, log det P, and the rank, None where nothing is known of it."""
+    """R' K R as an operator, bounds of its spectrum, and what sums of K are in terms of it.
+
+    tr f(K) = `known` + E[w' `f`(R' K R) w] for w = v or, if `transforms`, w = R' v.
+    """
 
     operator: Operator
     bounds: Bounds
-    logdet: float
-    rank: int | None
+    f: MatrixFunction
+    known: float
+    transforms: bool
+    P: LowRank | _ByColumns
+
+    @property
+    def transform(self) -> Callable[[Float64], Float64] | None:
+        """What makes w of v, None where w is v."""
+        return self.P.inverse_root_transposed if self.transforms else None
 
 
 def preconditioned(
-    operator: Operator, preconditioner: Any, diagonal: Any, num_products: int, seeds: np.random.SeedSequence
+    operator: Operator,
+    f: MatrixFunction,
+    preconditioner: Any,
+    diagonal: Any,
+    num_products: int,
+    seeds: np.random.SeedSequence,
 ) -> Preconditioned:
-    """Return the operator that `preconditioner` makes of K: a rank, "auto", or an object with R.
+    """Return what `preconditioner` makes of K: a rank, "auto", or an object with R.
 
     `num_products` is how many products are likely to be made without one.
     """
-    n = operator.dim
+    if f.name not in ("log", "inv"):
+        raise ValueError(f'preconditioner is for "log" and "inv"; got {f.name!r}')
+    P: LowRank | _ByColumns
+    multiply_by = _product_of(operator)
     if hasattr(preconditioner, "inverse_root") and hasattr(preconditioner, "logdet"):
-        P, bounds, scale, rank = preconditioner, Bounds(), 1.0, getattr(preconditioner, "rank", None)
+        P = preconditioner if isinstance(preconditioner, LowRank) else _ByColumns(preconditioner)
+        bounds, scale = Bounds(), 1.0
     else:
-        D = _diagonal_of(diagonal, n)
+        D = _diagonal_of(diagonal, operator.dim)
         matrix = _matrix_of(operator)
         generator = np.random.default_rng(seeds.spawn(1)[0])
         P = low_rank_of(matrix, D, preconditioner, num_products, generator)
-        # A product errs by eps |K|, which R enlarges.
-        scale = float(np.abs(matrix.diagonal()).max()) * np.sqrt(n) / float(D.min())
-        bounds, rank = Bounds(1.0, None), P.rank
-    transposed = getattr(P, "inverse_root_transposed", P.inverse_root)
+        # R v and K R v err by eps, and eps |K|, which is some |P|; R' enlarges what is not of K's large eigenvectors.
+        scale = float(P.g.max(initial=0.0))
+        bounds = Bounds(1.0, None)
 
+    def product(v: Float64) -> Float64:
+        return P.inverse_root_transposed(multiply_by(P.inverse_root(v)))
+
+    precision = max(operator.precision, _EPSILON) * max(1.0, scale)
+    inner = Operator(operator.dim, NumpyKind(), precision, matvec=product, matmat=product, source=P)
+    if f.name == "log":
+        return Preconditioned(inner, bounds, f, P.logdet, False, P)
+    if isinstance(P, LowRank):
+        # v' P^-1 v is taken from each sample, and its mean, which is known, added.
+        less = MatrixFunction("inv", lambda x: 1.0 / x - 1.0, "nonzero", Signs(1, -1, 1))
+        return Preconditioned(inner, bounds, less, float(P.inverse_diagonal.sum()), True, P)
+    return Preconditioned(inner, bounds, f, 0.0, True, P)
+
+
+def _product_of(operator: Operator) -> Callable[[Float64], Float64]:
+    """Return a function of vectors and blocks. Matrices go through BLAS, as P does: two pools of threads would spin."""
+    source = matrix_of_tensor(operator.source) if is_tensor(operator.source) else operator.source
+    if isinstance(source, np.ndarray) and source.dtype == np.float64:
+        return source.__matmul__
     silent = tqdm(disable=True)  # products are counted by the runs that ask for them
-
-    def matvec(v: Float64) -> Float64:
-        return np.asarray(transposed(multiply(operator, P.inverse_root(v)[:, None], silent)[:, 0]))
-
-    inner = Operator(n, NumpyKind(), max(operator.precision, _EPSILON) * max(1.0, scale), matvec=matvec, source=P)
-    return Preconditioned(inner, bounds, float(P.logdet), rank)
+    return lambda v: multiply(operator, v, silent) if v.ndim == 2 else multiply(operator, v[:, None], silent)[:, 0]
 
 
 def _diagonal_of(diagonal: Any, n: int) -> Float64:
@@ -136,16 +207,18 @@ def low_rank_of(A: Any, D: Float64, rank: Any, num_products: int, generator: np.
     if isinstance(rank, str) and not automatic:
         raise ValueError(f"preconditioner must be a rank, 'auto', or an object, got {rank!r}")
     most = max(1, n // _MOST) if automatic else min(as_dimension(rank, "preconditioner"), n)
-    left = np.asarray(A.diagonal(), dtype=np.float64) - D
-    lowest, floor = float(left.min()), _ROUNDING * float(np.abs(A.diagonal()).max())
-    if lowest < -1e-10 * float(np.abs(A.diagonal()).max()):
+    own = np.asarray(A.diagonal(), dtype=np.float64)
+    left, scale = own - D, float(np.abs(own).max())
+    lowest, floor = float(left.min()), _ROUNDING * scale
+    if lowest < -1e-10 * scale:
         raise ValueError(
             f"diagonal is larger than A's own by {-lowest:.3g}: A must be a positive semidefinite kernel plus diagonal"
         )
     left = np.maximum(left, 0.0)
-    total, G = float((left / D).sum()), np.empty((n, most), order="F")
-    count, best, cheapest = 0, 0, np.inf
-    while count < most and (left / D).sum() > 1e-3 and left.max() > floor:
+    G = np.empty((n, most), order="F")  # touched as far as it is filled
+    count, best = 0, 0
+    cheapest = _work(n, 0, left / D, num_products)
+    while count < most and (left / D).sum() > _NOTHING and left.max() > floor:
         left[left <= floor] = 0.0
         size = min(_BLOCK, most - count, max(1, count // 2), int(np.count_nonzero(left)))
         pivots = np.sort(generator.choice(n, size, replace=False, p=left / left.sum()))
@@ -161,27 +234,26 @@ def low_rank_of(A: Any, D: Float64, rank: Any, num_products: int, generator: np.
         left[pivots[kept]] = 0.0
         count += kept.size
         if automatic:
-            cost = _predicted(n, count, float((left / D).sum()), total, num_products)
-            if cost < cheapest:
-                best, cheapest = count, cost
-            elif count > 2 * best + _BLOCK:
-                break
-        else:
-            best = count
-    if automatic and cheapest > _predicted(n, 0, total, total, num_products):
-        best = 0
-    U, s, _ = scipy.linalg.svd(G[:, :best] / np.sqrt(D)[:, None], full_matrices=False)
+            work = _work(n, count, left / D, num_products)
+            if work < cheapest:
+                best, cheapest = count, work
+            elif _work(n, count, np.zeros(1), num_products) > cheapest:
+                break  # even if nothing were left, so many pivots would cost more
+    U, s, _ = scipy.linalg.svd(G[:, : best if automatic else count] / np.sqrt(D)[:, None], full_matrices=False)
     return LowRank(D, U, s**2)
 
 
-def _predicted(n: int, rank: int, left: float, total: float, num_products: int) -> float:
-    """Return the arithmetic that remains with so many pivots, in multiplications, beside that of finding them.
+def _work(n: int, rank: int, left: Float64, num_products: int) -> float:
+    """Return the work with so many pivots, in entries of a dense matrix that a product reads.
 
-    Steps go like the root of the condition number, which is at most 1 + left over that of what D is; a product of a
-    dense matrix takes n^2.
+    `left` is the diagonal, in units of D, of what the pivots leave of the kernel. Its largest eigenvalue lies between
+    the largest entry and the sum, and is taken as their geometric mean; steps go like the root of the condition number.
+    `num_products` are those that some hundred steps for each probe would take. The pivots take n rank^2 multiplications
+    some ten times, which in BLAS cost a thirtieth of an entry that is read.
     """
-    steps = np.sqrt((1.0 + left) / (1.0 + total))
-    return float(num_products * max(steps, 1.0 / 50.0) * (n * n + 4.0 * n * rank) + n * float(rank) ** 2 * 8.0)
+    condition = 1.0 + float(np.sqrt(left.max() * left.sum()))
+    steps = np.clip(np.sqrt(condition), 3.0, 500.0) / 50.0
+    return float(num_products * steps * (n + 4.0 * rank) * n + n * float(rank) ** 2 / 3.0)
 
 
 def _pivoted(block: Float64, floor: float) -> tuple[np.ndarray[Any, Any], Float64]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastlanczos.arrays.cpu import Float64
-from fastlanczos.gauss.brackets import Bounds, radau
-from fastlanczos.gauss.quadrature import quadrature
-from fastlanczos.gauss.truncation import algebraic_remainder, fewer_steps, series_remainder
+from fastlanczos.gauss.brackets import Bounds
+from fastlanczos.gauss.truncation import algebraic_remainder, series_remainder
 from fastlanczos.krylov.drive import drive
 from fastlanczos.krylov.iteration import LanczosIteration
 from fastlanczos.krylov.memory_plan import plan_memory
@@ -18,10 +18,10 @@ from fastlanczos.probes.intervals import short_tail, standard_error
 from fastlanczos.sums.deflation import Deflation
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import MatrixFunction
+from fastlanczos.sums.rules import EXACT, Recurrence, Value, values_of
 
 __all__ = ["Samples"]
 
-_EXACT = (0.0,) * 5  # changes of a sample that is
 _SMALL = 512  # dimensions, which are few enough for all of their steps to be made, and are reorthogonalized
 
 
@@ -46,6 +46,8 @@ class Samples:
         self.num_steps = 1 if f.is_identity else min(num_steps, operator.dim)
         self.num_matvecs = 0
         self.offset = 0.0  # what is known of the sum beside the operator's
+        self.transform: Callable[[Float64], Float64] | None = None  # of probes, to start vectors of any length
+        self._sizes: dict[int, float] = {}  # squared norms of transformed probes
         self._most_steps = max(self.num_steps, 1 if f.is_identity else min(most_steps, operator.dim))
         self._taken_out = Deflation.none(operator.dim)
         self._first = 0  # the first probe's number: 0 is the deflation's, where there is one
@@ -56,13 +58,15 @@ class Samples:
         self._samples: list[float] = []
         self._changes: list[tuple[float, ...]] = []
         self._half_brackets: list[float] = []  # half the distance of two rules that hold a sample between them
+        self._ended: list[Recurrence] = []  # of which samples are still to be made
+        self._projections: list[float] = []
         self._rounding = 0.0
         self.asymmetry, self.precision = 0.0, self.operator.precision
 
     @property
     def count(self) -> int:
         """The number of probes."""
-        return len(self._samples)
+        return len(self._samples) + len(self._ended)
 
     @property
     def _rest(self) -> int:
@@ -77,7 +81,7 @@ class Samples:
         """Draw so many probes more."""
         if self._rest == 0:
             self._samples += [0.0] * number
-            self._changes += [_EXACT] * number
+            self._changes += [EXACT] * number
             self._half_brackets += [0.0] * number
         else:
             self._run(range(self.count, self.count + number), bar)
@@ -86,6 +90,7 @@ class Samples:
         """Take a run from probe 0 as the first sample."""
         self.num_matvecs += run.num_steps
         self._take(run)
+        self._evaluate()
         if self._most_steps > self.num_steps:
             self._runs.append(run)
 
@@ -103,6 +108,7 @@ class Samples:
             for run in group:
                 self._take(run)
         self._run(range(len(runs), count), bar)
+        self._evaluate()
 
     def cost_of(self, num_steps: int) -> int:
         """Return the products that `grow` will take."""
@@ -172,6 +178,9 @@ class Samples:
             group = []
             for index in some:
                 v0 = self._taken_out.start(self._first + index, self.seeds)
+                if self.transform is not None:
+                    v0 = self.transform(v0)
+                    self._sizes[index] = float(v0 @ v0)
                 if free:
                     run = free.pop()
                     run.restart(v0)
@@ -191,61 +200,34 @@ class Samples:
                 self._take(run)
                 kept = self._most_steps > self.num_steps and len(self._runs) + plan.lockstep < plan.fitting
                 (self._runs if kept and len(self._runs) == self.count - 1 else free).append(run)
+        self._evaluate()
 
     def _take(self, run: LanczosIteration) -> None:
-        alpha, beta = run.alpha[: self.num_steps], run.beta[: self.num_steps - 1]
-        nodes, weights = quadrature(alpha, beta)
-        values = self.f.at(nodes, weights, self.operator.dim)
-        value = float(weights @ values)
+        """Take note of a run; `_evaluate` then makes a sample of it."""
+        m = min(run.num_steps, self.num_steps)
+        beta = run.beta[:m] if run.num_steps > m else np.append(run.beta[: m - 1], run.residual_norm)
         # A run that ended early is exact, and so is a single step for the trace itself. As many steps as dimensions are
         # if they were reorthogonalized.
-        whole = run.reorthogonalize == "full" and len(alpha) >= self._rest
+        whole = run.reorthogonalize == "full" and m >= self._rest
         exact = self.f.is_identity or run.breakdown or whole
-        precision = max(self.precision, run.precision)
-        other = value if exact else self._other_end(run, alpha, nodes, precision)
-        if other is None:
-            self._samples.append(self._rest * value)
-        else:
-            self._samples.append(self._rest * 0.5 * (value + other))
-            self._half_brackets.append(self._rest * 0.5 * abs(value - other))
-        self._changes.append(_EXACT if exact else self._changes_of(alpha, beta, nodes, weights))
-        self.asymmetry = max(self.asymmetry, run.asymmetry)
+        size = self._sizes.get(self.count, float(self._rest))
+        self._ended.append(Recurrence(run.alpha[:m].copy(), beta.copy(), size, exact))
+        self._projections.append(run.max_projection)
         self.precision = max(self.precision, run.precision)
-        self._rounding = max(self._rounding, self._rest * self.f.rounding(nodes, values, weights, self.precision))
 
-    def _other_end(self, run: LanczosIteration, alpha: Float64, nodes: Float64, precision: float) -> float | None:
-        """Return what the rule says that brackets the sample together with the Gauss rule, where there is one."""
-        slack = 4.0 * precision * float(np.abs(nodes).max()) * np.sqrt(self.operator.dim)
-        self.bounds.check(nodes, slack)
-        f, m = self.f, len(alpha)
-        if f.signs is None or (f.needs and not (self.bounds.low or 0.0) > 0.0 and f.needs != "nonnegative"):
-            return None
-        node = self.bounds.completing(f.signs, m)
-        if node is None or (f.needs and (self.bounds.low is None or self.bounds.low < 0.0)):
-            return None
-        last = run.beta[m - 1] if run.num_steps > m else run.residual_norm
-        beta = np.append(run.beta[: m - 1], last)
-        # Where a Ritz value has converged to the bound, rounding may have taken it beyond.
-        outward = 2.0 * slack if node == self.bounds.high else -2.0 * slack
-        with np.errstate(all="ignore"):
-            if not np.isfinite(f.call(np.array([node]))).all():
-                return None  # such a bound bounds nothing
-        for at in (node, node + outward):
-            longer = radau(alpha, beta, at)
-            if longer is not None and (not f.needs or at > 0.0 or (f.needs == "nonnegative" and at == 0.0)):
-                x, w = quadrature(*longer)
-                return float(w @ f.at(x, w, self.operator.dim))
-        return None
+    def _evaluate(self) -> None:
+        """Make samples of the runs that have ended since the last call, all at once."""
+        if self._ended:
+            values = self._values(self._ended)
+            for value, projection in zip(values, self._projections, strict=True):
+                self._samples.append(value.value)
+                self._changes.append(value.changes)
+                if value.half_bracket is not None:
+                    self._half_brackets.append(value.half_bracket)
+                self._rounding = max(self._rounding, value.rounding)
+                if projection > 0.0:
+                    self.asymmetry = max(self.asymmetry, projection / value.norm if value.norm > 0.0 else 0.0)
+            self._ended, self._projections = [], []
 
-    def _changes_of(self, alpha: Float64, beta: Float64, nodes: Float64, weights: Float64) -> tuple[float, ...]:
-        """What the sum changed by: from half of the steps to three quarters, from there to all, in the last steps."""
-        m = len(alpha)
-
-        def value_of(steps: int) -> float:
-            x, w = quadrature(alpha[:steps], beta[: steps - 1])
-            return float(w @ self.f.at(x, w, self.operator.dim))
-
-        half, most = (value_of(steps) for steps in fewer_steps(m))
-        value = float(weights @ self.f.at(nodes, weights, self.operator.dim))
-        last = [value - value_of(max(1, m - j)) for j in (1, 2, 3)]
-        return tuple(self._rest * change for change in (most - half, value - most, *last))
+    def _values(self, runs: list[Recurrence]) -> list[Value]:
+        return values_of(self.f, self.operator.dim, runs, self.bounds, self.precision)

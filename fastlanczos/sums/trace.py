@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
@@ -15,6 +16,7 @@ from fastlanczos.probes.draw import seed_sequence
 from fastlanczos.sums.accuracy import Accuracy, balance, narrow
 from fastlanczos.sums.deflation import deflation, deflation_that_pays
 from fastlanczos.sums.estimate import Estimate
+from fastlanczos.sums.exact import Factorization
 from fastlanczos.sums.functions import as_function
 from fastlanczos.sums.preconditioner import preconditioned
 from fastlanczos.sums.samples import Samples
@@ -24,7 +26,7 @@ __all__ = ["logdet", "trace"]
 
 _FIRST_STEPS, _MOST_STEPS = 50, 3200
 _FIRST_STEPS_PRECONDITIONED = 10
-_METHODS = ("auto", "hutchinson", "deflated", "xtrace")
+_METHODS = ("auto", "hutchinson", "deflated", "xtrace", "exact")
 
 
 def trace(
@@ -70,11 +72,12 @@ def trace(
     max_matvecs : int, optional
         Maximum number of products for either, by default 100,000 with `rtol` or `atol`, otherwise 250 for each probe. A
         warning says if the accuracy was not reached, or the steps leave more than the probes.
-    method : {"auto", "hutchinson", "deflated", "xtrace"}
+    method : {"auto", "hutchinson", "deflated", "xtrace", "exact"}
         "hutchinson" uses probes alone. "deflated" computes the part on the eigenvectors that one run of `num_steps`
         steps finds (for fun=None, on its whole Krylov space), and probes estimate the rest. "auto" does so if this
         leaves less than a third of the variance. "xtrace" is for fun=None: the low-rank part comes from the products
-        themselves, two per probe.
+        themselves, two per probe. "exact" factors the matrix, or computes its eigenvalues; "auto" does so if neither
+        `num_probes` nor `num_steps` is given and that is less work than the accuracy or the steps asked for.
     bounds : (low, high), optional
         Numbers below and above which there is no eigenvalue; either may be None. For "log", "inv", "sqrt", "inv_sqrt"
         and powers a low bound above 0, for "exp" a high one, makes the quadrature's part of the error a theorem: the
@@ -100,7 +103,8 @@ def trace(
     Raises
     ------
     ValueError
-        If f is not defined on the spectrum, naming the node and its weight; if `bounds` do not hold the spectrum.
+        If f is not defined on the spectrum, naming the node and its weight; if `bounds` do not hold the spectrum; if
+        method="exact" has no entries to work on.
 
     Warns
     -----
@@ -128,6 +132,7 @@ def trace(
     f = as_function(fun)
     operator = as_operator(A, dim, v0=like)
     accuracy = Accuracy.asked_for(rtol, atol, max_matvecs, steps_are_given=num_steps is not None)
+    open_ = method == "auto" and num_probes is None and num_steps is None and preconditioner is None
     if num_probes is None:
         num_probes = 20 if accuracy is None else 10
     num_probes = as_dimension(num_probes, "num_probes")
@@ -138,18 +143,21 @@ def trace(
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
     if method == "xtrace" and not f.is_identity:
         raise ValueError('method="xtrace" is for the trace of A itself (fun=None); f(A) takes "deflated"')
+    exact = Factorization(operator, f) if open_ or method == "exact" else None
+    if exact is not None and exact.is_the_way(method, num_probes * num_steps, accuracy):
+        return exact.estimate(0)
+    worth = np.inf if exact is None else exact.products
     seeds = seed_sequence(seed)
     within, inner = Bounds.given(bounds), None
     if preconditioner is not None:
-        if f.name != "log":
-            raise ValueError(f'preconditioner is for "log", log-determinants; got fun={fun!r}')
-        inner = preconditioned(operator, preconditioner, diagonal, num_probes * _FIRST_STEPS, seeds)
-        operator, within, method = inner.operator, inner.bounds, "hutchinson"
+        inner = preconditioned(operator, f, preconditioner, diagonal, num_probes * _FIRST_STEPS, seeds)
+        operator, within, f, method = inner.operator, inner.bounds, inner.f, "hutchinson"
     elif diagonal is not None:
         raise ValueError("diagonal= tells preconditioner= which part of A is not the kernel: give both")
     most_steps = (_MOST_STEPS if balancing else num_steps) if accuracy is None else accuracy.most_steps(num_steps)
     samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, within)
-    samples.offset = 0.0 if inner is None else inner.logdet
+    if inner is not None:
+        samples.offset, samples.transform = inner.known, inner.transform
     with tqdm(
         total=num_probes * samples.num_steps if accuracy is None else None,
         desc="trace",
@@ -168,17 +176,20 @@ def trace(
                     samples.take_out(known)
                 else:
                     samples.adopt(run)
+        done = True
         if balancing:
-            balance(samples, num_probes, max_matvecs, bar)
+            done = balance(samples, num_probes, max_matvecs, bar, worth)
         elif accuracy is None:
             samples.draw(num_probes - samples.count, bar)
         else:
-            narrow(samples, accuracy, num_probes, bar)
+            done = narrow(samples, accuracy, num_probes, bar, worth)
+    if not done and exact is not None:
+        return exact.estimate(samples.num_matvecs)
     warn_if_asymmetric(samples.asymmetry, samples.precision, stacklevel=2)
     estimate = samples.estimate()
     if inner is None:
         return estimate
-    return replace(estimate, info={**estimate.info, "method": "preconditioned", "rank": inner.rank})
+    return replace(estimate, info={**estimate.info, "method": "preconditioned", "rank": inner.P.rank})
 
 
 def logdet(A: Any, dim: int | None = None, **options: Any) -> Estimate:
@@ -188,8 +199,14 @@ def logdet(A: Any, dim: int | None = None, **options: Any) -> Estimate:
     --------
     >>> import numpy as np
     >>> import fastlanczos as fl
-    >>> e = fl.logdet(np.diag(np.linspace(1, 2, 500)), rtol=1e-2, seed=0)
+    >>> d = np.linspace(1, 2, 500)
+    >>> e = fl.logdet(lambda v: d * v, 500, rtol=1e-2, seed=0)
     >>> e.half_width() <= 1e-2 * abs(e.value)
     True
+
+    A matrix that is given with its entries is factored where that is less work:
+
+    >>> fl.logdet(np.diag(d), rtol=1e-6).info["method"]
+    'exact'
     """
     return trace(A, "log", dim, **options)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastlanczos.eigenpairs.cost import rows_of_product
+from fastlanczos.operators.cost import rows_of_product
 from fastlanczos.operators.operator import as_operator
 
 
