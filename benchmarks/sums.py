@@ -154,7 +154,7 @@ def products_for_four_digits(n):
     for method in ("auto", "hutchinson"):
         # Hutchinson's error falls like the square root of the products: from 1e-2 it is 10,000 times as many to 1e-4.
         aim = 1e-4 if method == "auto" else 1e-2
-        e = fl.trace(K, rtol=aim, method=method, seed=0, max_matvecs=10**6)
+        e = fl.trace(K.__matmul__, None, n, rtol=aim, method=method, seed=0, max_matvecs=10**6)
         products = e.num_matvecs if method == "auto" else int(e.num_matvecs * (e.half_width() / (1e-4 * n)) ** 2)
         found[method] = products, abs(e.value / n - 1)
     return found

@@ -12,12 +12,12 @@ from fastlanczos.arguments import as_dimension
 from fastlanczos.probes.intervals import widths
 from fastlanczos.sums.samples import Samples
 
-__all__ = ["Accuracy", "balance", "narrow", "probes_for"]
+__all__ = ["BALANCED", "STEPS_OF_A_PROBE", "Accuracy", "balance", "narrow", "probes_for"]
 
 _SHARE = 0.25  # of the accuracy asked for that the finite number of steps may take
 _MOST_PRODUCTS = 100_000
-_BALANCED = 0.5  # of the probes' part of the error that the steps' part may be where steps choose themselves
-_STEPS_OF_A_PROBE = 250  # at most, on average, where no other limit is given
+BALANCED = 0.5  # of the probes' part of the error that the steps' part may be where steps choose themselves
+STEPS_OF_A_PROBE = 250  # at most, on average, where no other limit is given
 _GROWTH = 64  # times as many steps as begun with, at most
 
 
@@ -113,15 +113,15 @@ def balance(samples: Samples, num_probes: int, max_matvecs: int | None, bar: Any
 
     False if the steps that come next take more products than `exact`. Warns where the limit of products is in the way.
     """
-    limit = _STEPS_OF_A_PROBE * num_probes if max_matvecs is None else as_dimension(max_matvecs, "max_matvecs")
+    limit = STEPS_OF_A_PROBE * num_probes if max_matvecs is None else as_dimension(max_matvecs, "max_matvecs")
     samples.draw(num_probes - samples.count, bar)
     while True:
         estimate = samples.estimate()
         steps_error = samples.truncation_error()
         probes_error = float(min(widths(0.95, estimate.std_error, estimate.tail, samples.count)))
-        if steps_error <= max(_BALANCED * probes_error, samples.rounding_error()):
+        if steps_error <= max(BALANCED * probes_error, samples.rounding_error()):
             return True
-        steps = samples.steps_for(0.8 * max(_BALANCED * probes_error, samples.rounding_error(), 1e-300))
+        steps = samples.steps_for(0.8 * max(BALANCED * probes_error, samples.rounding_error(), 1e-300))
         left = limit - estimate.num_matvecs
         if exact < min(samples.cost_of(steps), left):
             return False

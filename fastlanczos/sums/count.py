@@ -11,16 +11,20 @@ from tqdm import tqdm
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.gauss.brackets import Bounds
 from fastlanczos.gauss.quadrature import quadratures
 from fastlanczos.operators.operator import Operator, as_operator
 from fastlanczos.probes.draw import seed_sequence
 from fastlanczos.sums.accuracy import Accuracy, narrow
 from fastlanczos.sums.estimate import Estimate
+from fastlanczos.sums.exact import Factorization
 from fastlanczos.sums.functions import MatrixFunction
 from fastlanczos.sums.rules import Recurrence, Value, values_of
 from fastlanczos.sums.samples import Samples
 
 __all__ = ["eigencount"]
+
+_STEPS = 100
 
 
 def eigencount(
@@ -30,10 +34,11 @@ def eigencount(
     dim: int | None = None,
     *,
     num_probes: int | None = None,
-    num_steps: int = 100,
+    num_steps: int | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     max_matvecs: int | None = None,
+    bounds: Any = None,
     seed: Any = None,
     max_memory: int | None = None,
     like: Any = None,
@@ -47,6 +52,10 @@ def eigencount(
         As in `trace`.
     low, high : float
         Ends of the interval; they may be infinite.
+    num_steps : int, optional
+        Number of Lanczos steps for each probe, by default 100.
+    bounds : (low, high), optional
+        As in `trace`: no eigenvalue is beyond them, and so none is in doubt at an end that is.
 
     Returns
     -------
@@ -70,19 +79,32 @@ def eigencount(
         raise ValueError(f"low must not be above high, got [{low}, {high}]")
     operator = as_operator(A, dim, v0=like)
     accuracy = Accuracy.asked_for(rtol, atol, max_matvecs)
+    exact = None
+    if num_probes is None and num_steps is None and accuracy is not None:
+        exact = Factorization(operator, _inside(low, high))
     if num_probes is None:
         num_probes = 20 if accuracy is None else 10
-    num_probes, num_steps = as_dimension(num_probes, "num_probes"), as_dimension(num_steps, "num_steps")
+    num_probes = as_dimension(num_probes, "num_probes")
+    num_steps = _STEPS if num_steps is None else as_dimension(num_steps, "num_steps")
+    if exact is not None and exact.is_the_way("auto", num_probes * num_steps, accuracy):
+        return exact.estimate(0)
     most_steps = num_steps if accuracy is None else accuracy.most_steps(num_steps)
-    samples = _Counts(operator, low, high, num_steps, most_steps, seed_sequence(seed), max_memory)
+    within = Bounds.given(bounds)
+    samples = _Counts(operator, low, high, num_steps, most_steps, seed_sequence(seed), max_memory, within)
     total = num_probes * samples.num_steps if accuracy is None else None
     with tqdm(total=total, desc="eigencount", unit="product", disable=not progress) as bar:
         if accuracy is None:
             samples.draw(num_probes, bar)
         else:
-            narrow(samples, accuracy, num_probes, bar)
+            worth = np.inf if exact is None else exact.products
+            if not narrow(samples, accuracy, num_probes, bar, worth) and exact is not None:
+                return exact.estimate(samples.num_matvecs)
     warn_if_asymmetric(samples.asymmetry, samples.precision, stacklevel=2)
     return samples.estimate()
+
+
+def _inside(low: float, high: float) -> MatrixFunction:
+    return MatrixFunction("count", lambda x: ((x >= low) & (x <= high)).astype(np.float64))
 
 
 class _Counts(Samples):
@@ -97,12 +119,12 @@ class _Counts(Samples):
         most_steps: int,
         seeds: np.random.SeedSequence,
         max_memory: int | None,
+        bounds: Bounds,
     ) -> None:
-        def inside(x: Float64) -> Float64:
-            return ((x >= low) & (x <= high)).astype(np.float64)
-
-        super().__init__(operator, MatrixFunction("count", inside), num_steps, most_steps, seeds, max_memory)
-        self._ends = low, high
+        super().__init__(operator, _inside(low, high), num_steps, most_steps, seeds, max_memory, bounds)
+        least = -np.inf if bounds.low is None else bounds.low
+        most = np.inf if bounds.high is None else bounds.high
+        self._ends = [end for end in (low, high) if least <= end <= most]
 
     def truncation_error(self) -> float:
         """Return a bound on what the finite number of steps leaves."""

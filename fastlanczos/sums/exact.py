@@ -131,7 +131,7 @@ class Factorization:
                 return self._from_band() if self._way == "band" else self._from_cholesky()
             except np.linalg.LinAlgError:
                 pass  # not positive definite: the eigenvalues tell what f makes of that
-        values = np.linalg.eigvalsh(self._dense())
+        values = np.asarray(np.linalg.eigvalsh(self._dense()))
         return self._of_eigenvalues(values)
 
     def diagonal(self) -> tuple[Float64, Float64]:
@@ -155,7 +155,7 @@ class Factorization:
         return weights @ f, weights @ doubt
 
     def _rounding_unit(self) -> float:
-        return self.precision * max(1.0, np.sqrt(self.dim) / 4.0)
+        return self.precision * max(1.0, float(np.sqrt(self.dim)) / 4.0)
 
     def _of_eigenvalues(self, values: Float64) -> tuple[float, float]:
         f = self.f.at(values, np.ones(self.dim), self.dim)

@@ -13,6 +13,7 @@ from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, is_tensor, on_device
 from fastlanczos.arrays.memory import available_memory
 from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.gauss.truncation import fewer_steps
 from fastlanczos.krylov.drive import drive
 from fastlanczos.krylov.iteration import LanczosIteration
 from fastlanczos.operators.operator import Operator, as_operator
@@ -133,9 +134,11 @@ def funm_multiply(
 
 
 class _Product:
-    """f(A) b so far: `change` is what the last steps did to it, relative to its norm, and `changes` to each entry.
+    """f(A) b so far: `change` is what the last steps did to it, relative to its norm.
 
-    `changes` is only there where a basis is, and zero where the result has settled.
+    `changes` (2, n) are those from half of the steps to three quarters, and from there to all; only there where a basis
+    is, and zero where the result has settled. `residual` is the norm of b - A x for x = A^-1 b, `nodes` are T's
+    eigenvalues and `norm` the largest absolute one.
     """
 
     def __init__(self, f: MatrixFunction, norm: float, dim: int, tol: float) -> None:
@@ -143,25 +146,40 @@ class _Product:
         self.coefficients: Float64 = np.zeros(0)
         self.change = float("inf")
         self.vector: Float64 = np.zeros(dim)
-        self.changes: Float64 = np.zeros(dim)
-        self.last: Float64 = np.zeros(0)  # what was added to the coefficients
+        self.changes: Float64 = np.zeros((2, dim))
+        self.nodes: Float64 = np.zeros(1)
+        self.residual = 0.0
         self.asymmetry, self.precision = 0.0, 0.0
 
     def look(self, run: LanczosIteration) -> bool:
         """Evaluate |b| f(T) e_1; return whether it has settled."""
         alpha, beta = run.alpha, run.beta
-        theta, S = eigh_tridiagonal(alpha, beta) if len(alpha) > 1 else (alpha.copy(), np.ones((1, 1)))
-        now = self._norm * (S @ (self._f.at(theta, np.maximum(S[0] ** 2, 1e-300), self._dim) * S[0]))
-        before = np.pad(self.coefficients, (0, len(now) - len(self.coefficients)))
-        self.coefficients, self.last = now, now - before
+        theta, now = self._coefficients(alpha, beta)
+        last = now - np.pad(self.coefficients, (0, len(now) - len(self.coefficients)))
+        self.coefficients, self.nodes = now, theta
         size = float(np.linalg.norm(now))
         if run.breakdown or len(now) == self._dim:
             self.change = 0.0
         elif self._f.name == "inv":
-            self.change = run.residual_norm * abs(float(now[-1])) / self._norm
+            self.residual = run.residual_norm * abs(float(now[-1]))
+            self.change = self.residual / self._norm
         else:
-            self.change = float(np.linalg.norm(self.last)) / size if size > 0 else 0.0
+            self.change = float(np.linalg.norm(last)) / size if size > 0 else 0.0
         return self.change <= self._tol
+
+    def _coefficients(self, alpha: Float64, beta: Float64) -> tuple[Float64, Float64]:
+        theta, S = eigh_tridiagonal(alpha, beta) if len(alpha) > 1 else (alpha.copy(), np.ones((1, 1)))
+        return theta, self._norm * (S @ (self._f.at(theta, np.maximum(S[0] ** 2, 1e-300), self._dim) * S[0]))
+
+    @property
+    def norm(self) -> float:
+        """The largest absolute Ritz value."""
+        return float(np.abs(self.nodes).max())
+
+    def earlier(self, run: LanczosIteration, steps: int) -> Float64:
+        """Return the coefficients after fewer steps, as many as now."""
+        _, c = self._coefficients(run.alpha[:steps], run.beta[: steps - 1])
+        return np.pad(c, (0, len(self.coefficients) - steps))
 
 
 def lanczos_product(
@@ -194,7 +212,8 @@ def lanczos_product(
         basis = on_host(run.result().basis)
         product.vector = basis.T @ product.coefficients
         if product.change > tol:
-            product.changes = np.abs(basis.T @ product.last)
+            half, most = (product.earlier(run, steps) for steps in fewer_steps(run.num_steps))
+            product.changes = np.stack([basis.T @ (most - half), basis.T @ (product.coefficients - most)])
         return product
     run.restart(b)
     total = product.coefficients[0] * on_host(run.vector)

@@ -27,7 +27,7 @@ from fastlanczos.operators.operator import Operator
 from fastlanczos.sums.functions import MatrixFunction
 from fastlanczos.sums.products import multiply
 
-__all__ = ["LowRank", "Preconditioned", "low_rank_of", "preconditioned"]
+__all__ = ["LowRank", "Preconditioned", "low_rank_of", "preconditioned", "require_no_diagonal"]
 
 _BLOCK = 64  # pivots at once, at most
 _EPSILON = float(np.finfo(np.float64).eps)
@@ -171,6 +171,12 @@ def _product_of(operator: Operator) -> Callable[[Float64], Float64]:
         return source.__matmul__
     silent = tqdm(disable=True)  # products are counted by the runs that ask for them
     return lambda v: multiply(operator, v, silent) if v.ndim == 2 else multiply(operator, v[:, None], silent)[:, 0]
+
+
+def require_no_diagonal(diagonal: Any) -> None:
+    """Raise ValueError for a `diagonal` without a preconditioner."""
+    if diagonal is not None:
+        raise ValueError("diagonal= tells preconditioner= which part of A is not the kernel: give both")
 
 
 def _diagonal_of(diagonal: Any, n: int) -> Float64:

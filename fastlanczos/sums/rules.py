@@ -62,7 +62,7 @@ def values_of(
     doubts = np.split(weights * f.uncertainty(nodes, at, precision), ends)
     gauss = [float(part.sum()) for part in np.split(weights * at, ends)]
     others = _other_ends(f, dim, runs, rules, gauss, bounds, precision)
-    changes = _changes(f, dim, runs, gauss) if estimated else [EXACT] * len(runs)
+    changes: list[tuple[float, ...]] = _changes(f, dim, runs, gauss) if estimated else [EXACT] * len(runs)
     return [
         Value(
             run.size * (value if other is None else 0.5 * (value + other)),
@@ -82,7 +82,7 @@ def _changes(f: MatrixFunction, dim: int, runs: Sequence[Recurrence], gauss: lis
         m = len(runs[i].alpha)
         shorter += [runs[i].shorter(steps) for steps in (*fewer_steps(m), *(max(1, m - j) for j in (1, 2, 3)))]
     found = np.reshape(f.integrals(quadratures(shorter), dim), (-1, 5))
-    changes = [EXACT] * len(runs)
+    changes: list[tuple[float, ...]] = [EXACT] * len(runs)
     for i, (half, most, *last) in zip(open_, found, strict=True):
         changes[i] = tuple(float(x) for x in (most - half, gauss[i] - most, *(gauss[i] - x for x in last)))
     return changes

@@ -18,7 +18,7 @@ from fastlanczos.sums.deflation import deflation, deflation_that_pays
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.exact import Factorization
 from fastlanczos.sums.functions import as_function
-from fastlanczos.sums.preconditioner import preconditioned
+from fastlanczos.sums.preconditioner import preconditioned, require_no_diagonal
 from fastlanczos.sums.samples import Samples
 from fastlanczos.sums.xtrace import xtrace
 
@@ -152,8 +152,8 @@ def trace(
     if preconditioner is not None:
         inner = preconditioned(operator, f, preconditioner, diagonal, num_probes * _FIRST_STEPS, seeds)
         operator, within, f, method = inner.operator, inner.bounds, inner.f, "hutchinson"
-    elif diagonal is not None:
-        raise ValueError("diagonal= tells preconditioner= which part of A is not the kernel: give both")
+    else:
+        require_no_diagonal(diagonal)
     most_steps = (_MOST_STEPS if balancing else num_steps) if accuracy is None else accuracy.most_steps(num_steps)
     samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, within)
     if inner is not None:

@@ -35,14 +35,14 @@ def test_an_interval_upside_down_is_told():
 
 
 def test_steps_and_probes_are_added_until_the_count_is_as_accurate_as_asked_for():
-    A = with_eigenvalues(VALUES)
-    e = fl.eigencount(A, 0.5, 1.52, num_steps=10, atol=8.0, seed=0)
+    A, n = with_eigenvalues(VALUES).__matmul__, len(VALUES)
+    e = fl.eigencount(A, 0.5, 1.52, n, num_steps=10, atol=8.0, seed=0)
     exact = np.sum((VALUES >= 0.5) & (VALUES <= 1.52))
     assert e.half_width() <= 8.0
     assert abs(e.value - exact) <= 8.0
     assert e.info["num_steps"] > 10
     with pytest.warns(UserWarning, match=r"stopped after \d+ products at .* \(max_matvecs=\)"):
-        short = fl.eigencount(A, 0.5, 1.52, atol=0.1, max_matvecs=1500, seed=0)
+        short = fl.eigencount(A, 0.5, 1.52, n, atol=0.1, max_matvecs=1500, seed=0)
     assert short.num_matvecs <= 1500
     with pytest.raises(ValueError, match="max_matvecs=1500 limits the search for an accuracy: pass rtol= or atol="):
-        fl.eigencount(A, 0.5, 1.52, max_matvecs=1500)
+        fl.eigencount(A, 0.5, 1.52, n, max_matvecs=1500)

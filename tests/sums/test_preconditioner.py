@@ -70,6 +70,50 @@ def test_sparse_matrices_diagonals_and_objects():
     assert e.interval(0.999)[0] <= exact <= e.interval(0.999)[1]
 
 
+@pytest.mark.parametrize(("rank", "share"), [(60, 1.0), (200, 0.1)])
+def test_the_inverse_s_trace_and_diagonal(rank, share):
+    K = kernel(0.2, 1e-4)
+    inverse = np.linalg.inv(K)
+    e = fl.trace(K, "inv", preconditioner=rank, diagonal=1e-4, num_probes=10, seed=0)
+    assert e.info["quadrature"] == "bracket"
+    low, high = e.interval(0.999)
+    assert low <= np.trace(inverse) <= high
+    plain = fl.trace(K, "inv", num_probes=10, num_steps=e.info["num_steps"], seed=0, method="hutchinson")
+    assert e.half_width() < plain.half_width()
+    d = fl.diagonal(K, "inv", preconditioner=rank, diagonal=1e-4, num_probes=20, seed=0)
+    assert d.info["quadrature"] == "bound"
+    low, high = d.interval(0.999)
+    assert np.mean((low <= np.diag(inverse)) & (np.diag(inverse) <= high)) > 0.98
+    plain = fl.diagonal(K, "inv", num_probes=20, num_steps=50, seed=0)
+    assert np.median(np.abs(d.value - np.diag(inverse))) < share * np.median(np.abs(plain.value - np.diag(inverse)))
+
+
+def test_an_object_s_inverse():
+    K = kernel(0.05, 1e-2)
+
+    class Scaled:
+        logdet = 600 * np.log(0.5)
+
+        def inverse_root(self, v):
+            assert v.shape == (600,)
+            return v / np.sqrt(0.5)
+
+    inverse = np.linalg.inv(K)
+    e = fl.trace(K, "inv", preconditioner=Scaled(), seed=0)
+    assert e.interval(0.999)[0] <= np.trace(inverse) <= e.interval(0.999)[1]
+    d = fl.diagonal(lambda v: K @ v, "inv", 600, preconditioner=Scaled(), seed=0)
+    low, high = d.interval(0.999)
+    assert np.mean((low <= np.diag(inverse)) & (np.diag(inverse) <= high)) > 0.98
+
+
+def test_auto_takes_no_pivots_where_none_pay_and_enough_where_they_do():
+    few = fl.logdet(kernel(0.01, 1.0), preconditioner="auto", diagonal=1.0, seed=0)
+    assert few.info["rank"] == 0
+    many = fl.logdet(kernel(0.3, 1e-6), preconditioner="auto", diagonal=1e-6, seed=0, num_probes=10)
+    assert many.info["rank"] > 50
+    assert many.half_width() < 1e-3 * abs(many.value)
+
+
 def test_the_same_seed_gives_the_same_bits():
     K = kernel(0.1, 1e-4)
     a, b = (fl.logdet(K, preconditioner="auto", diagonal=1e-4, seed=3, num_steps=10) for _ in range(2))
@@ -89,7 +133,7 @@ def test_the_same_seed_gives_the_same_bits():
 def test_what_is_wrong_is_told(arguments, message):
     with pytest.raises(ValueError, match=message):
         fl.logdet(kernel(0.1, 1e-2), seed=0, **arguments)
-    with pytest.raises(ValueError, match='preconditioner is for "log"'):
+    with pytest.raises(ValueError, match='preconditioner is for "log" and "inv"'):
         fl.trace(kernel(0.1, 1e-2), "exp", preconditioner=10, diagonal=1e-2)
     with pytest.raises(ValueError, match="reads columns of A"):
         fl.logdet(lambda v: v, 600, preconditioner=10, diagonal=1e-2)
