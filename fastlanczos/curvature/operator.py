@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,8 +136,7 @@ class CurvatureOperator(ABC):
         The result has the dtype of `v` (float64 for a float64 vector, whatever the model's precision) and, for a
         tensor, its device.
         """
-        # A copy, since torch takes neither negative strides nor read-only memory.
-        vectors = torch.from_numpy(np.array(v, order="K")) if isinstance(v, np.ndarray) else v
+        vectors = _tensor(v) if isinstance(v, np.ndarray) else v
         if not isinstance(vectors, torch.Tensor):
             raise TypeError(f"H multiplies a torch tensor or a NumPy array, got {type(v).__name__}")
         if not vectors.dtype.is_floating_point:
@@ -149,10 +148,19 @@ class CurvatureOperator(ABC):
             )
         vectors = vectors.detach()
         moved_here = vectors.to(self.device)
-        rows = moved_here[None] if vectors.ndim == 1 else moved_here.T.contiguous()
-        products = self._times(rows).to(device=vectors.device, dtype=vectors.dtype)
+        columns = [moved_here] if vectors.ndim == 1 else list(moved_here.T)
+        products = torch.empty((len(columns), self.shape[0]), dtype=torch.float64, device=self.device)
+        self._times(columns, list(products))
+        products = products.to(device=vectors.device, dtype=vectors.dtype)
         product = products[0] if vectors.ndim == 1 else products.T
         return product if isinstance(v, torch.Tensor) else product.numpy()
+
+    def multiply_into(self, vectors: Sequence[Any], products: Sequence[Any]) -> None:
+        """Write A v into `products` for each of `vectors`: float64 arrays or tensors (n,), where the operator is.
+
+        What runs of many products use: memory is reserved once, and nothing is copied between them and the network.
+        """
+        self._times([_tensor(v) for v in vectors], [_tensor(p) for p in products])
 
     def matvec(self, v: Any) -> Any:
         """Return A v for a flat vector (n,), as `A @ v`."""
@@ -252,12 +260,14 @@ class CurvatureOperator(ABC):
             'none, or the schedule says "forward", which only HessianOperator supports'
         )
 
-    def _times(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return A v for each row v of (k, n), in float64."""
-        products = self._products.times(rows)
-        if isinstance(self._decay, torch.Tensor) or self._decay != 0:
-            products += self._decay * rows.double()
-        return products
+    def _times(self, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor]) -> None:
+        """Write A v into the float64 tensor of `products` for each vector."""
+        self._products.times(vectors, products)
+        for v, product in zip(vectors, products, strict=True):
+            if isinstance(self._decay, torch.Tensor):
+                product.addcmul_(self._decay, v.double())
+            elif self._decay != 0:
+                product.add_(v, alpha=self._decay)
 
     def __repr__(self) -> str:
         totals, schedule = self._products.pieces.totals, self._products.schedule
@@ -267,6 +277,15 @@ class CurvatureOperator(ABC):
             f"{type(self).__name__}({type(self._model).__name__}, n={self.shape[0]} in {len(self._space.names)} "
             f"parameters{samples}, {self.dtype}, {self.device}{how})"
         )
+
+
+def _tensor(x: Any) -> torch.Tensor:
+    """Return an array as a tensor that shares its memory; a copy where torch takes none like it."""
+    if not isinstance(x, np.ndarray):
+        return x if isinstance(x, torch.Tensor) else torch.as_tensor(x)
+    if not x.flags.writeable or any(stride < 0 for stride in x.strides):
+        x = np.array(x, order="K")
+    return torch.from_numpy(x)
 
 
 def _decay(model: torch.nn.Module, space: ParameterSpace, given: float | Mapping[str, float]) -> Any:

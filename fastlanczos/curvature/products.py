@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -67,6 +67,7 @@ class Products:
         self._check = check
         self._normalize = normalize
         self._seen: Any = None
+        self._work: torch.Tensor | None = None  # vectors in the leaves' precision
         self._mixed = False  # parameters on several devices, or of several dtypes
 
     def reproducible(self) -> None:
@@ -81,16 +82,16 @@ class Products:
 
     def release(self) -> None:
         """Let go of graphs and copies."""
-        self.graphs = self.snapshot = None
+        self.graphs = self.snapshot = self._work = None
 
-    def times(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return A v for each row v of (k, n), in float64."""
-        total: torch.Tensor | None = None
+    def times(self, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor]) -> None:
+        """Write A v into the float64 tensor of `products` for each of `vectors`, flat tensors of any precision."""
+        started = False
 
         def add(graph: Graph) -> None:
-            nonlocal total
-            products = self._through(graph, rows)
-            total = products.double() if total is None else total.add_(products)
+            nonlocal started
+            self._through(graph, vectors, products, add=started)
+            started = True
 
         def visit(piece: Any) -> BatchLoss:
             evaluation = self.evaluate(piece)
@@ -111,42 +112,56 @@ class Products:
             else:
                 for graph in self.pieces.shown(self.graphs):
                     add(graph)
-        assert total is not None
         assert self.pieces.totals is not None
-        return total.div_(self.divisor(self.pieces.totals[1]))
+        divisor = self.divisor(self.pieces.totals[1])
+        if divisor != 1.0:
+            for product in products:
+                product.div_(divisor)
 
-    def _through(self, graph: Graph, rows: torch.Tensor) -> torch.Tensor:
-        """Return (curvature of a piece's summed loss) v for each row v."""
+    def _through(
+        self, graph: Graph, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor], *, add: bool
+    ) -> None:
+        """Add (curvature of a piece's summed loss) v to the product of each vector, or write it there."""
         assert self.schedule is not None
-        if len(rows) == 1:
-            return self.flat(graph.product(self._parts(rows[0]), several=False), ())[None]
-        parts = [
-            p.contiguous() for p in self._parts(rows)
-        ]  # or several vectors' matrix product is not one of larger matrices
-        if self.schedule.together is None:
-            few = min(len(rows), _TRIAL if rows.numel() < 10**6 else 2)
+        count, few = len(vectors), min(len(vectors), _TRIAL if self._space.dim * len(vectors) < 10**6 else 2)
+        if count > 1 and self.schedule.together is None:
+            parts = self._parts(vectors[:few])
             pays = pays_together(
                 lambda: graph.product([p[0] for p in parts], several=False),
-                lambda: graph.product([p[:few] for p in parts], several=True),
+                lambda: graph.product(parts, several=True),
                 few,
             )
-            self.schedule = replace(self.schedule, together=max(len(rows), 10) if pays else 1)
-        together = self.schedule.together or 1
-        products = []
-        for a in range(0, len(rows), together):
-            if together == 1:
-                products.append(self.flat(graph.product([p[a] for p in parts], several=False), ())[None])
+            self.schedule = replace(self.schedule, together=max(count, 10) if pays else 1)
+        together = max(1, min(count, self.schedule.together or 1))
+        for first in range(0, count, together):
+            some, into = vectors[first : first + together], products[first : first + together]
+            parts = self._parts(some)
+            found: list[Sequence[torch.Tensor]]
+            if len(some) == 1:
+                found = [graph.product([p[0] for p in parts], several=False)]
             else:
-                some = [p[a : a + together] for p in parts]
-                products.append(self.flat(graph.product(some, several=True), some[0].shape[:1]))
-        return products[0] if len(products) == 1 else torch.cat(products)
+                found = list(zip(*graph.product(parts, several=True), strict=True))
+            for product, pieces in zip(into, found, strict=True):
+                for place, piece in zip(self._space.split(product), pieces, strict=True):
+                    # Summed up in float64, in place: no flat vector in between.
+                    place.add_(piece) if add else place.copy_(piece)
 
-    def _parts(self, flat: torch.Tensor) -> list[torch.Tensor]:
+    def _parts(self, vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the vectors as the graphs take them: shaped as the leaves, stacked in front, in reserved memory."""
         assert self.snapshot is not None
         leaves = self.snapshot.leaves
         if self._mixed:
-            return [p.to(leaf.device, leaf.dtype) for p, leaf in zip(self._space.split(flat), leaves, strict=True)]
-        return self._space.split(flat.to(leaves[0].dtype))
+            split = [self._space.split(v) for v in vectors]
+            return [torch.stack([p[i].to(leaf.device, leaf.dtype) for p in split]) for i, leaf in enumerate(leaves)]
+        dtype, device = leaves[0].dtype, leaves[0].device
+        if len(vectors) == 1 and vectors[0].dtype == dtype and vectors[0].is_contiguous():
+            return self._space.split(vectors[0][None])
+        if self._work is None or len(self._work) < len(vectors) or self._work.dtype != dtype:
+            self._work = torch.empty((len(vectors), self._space.dim), dtype=dtype, device=device)
+        work = self._work[: len(vectors)]
+        for row, v in zip(work, vectors, strict=True):
+            row.copy_(v)
+        return [part.contiguous() for part in self._space.split(work)] if len(vectors) > 1 else self._space.split(work)
 
     def flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
         """Return tensors of the parameters' shapes, behind `leading` dimensions, as flat vectors."""

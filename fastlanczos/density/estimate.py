@@ -131,8 +131,12 @@ def spectral_density(
     rules: list[tuple[Any, Any]] = []
     asymmetry, num_matvecs, precision = 0.0, 0, operator.precision
 
-    def start(index: int) -> Float64:
-        return probe(operator.dim, seeds, index, probes)
+    masses: dict[int, float] = {}
+
+    def start(index: int, memory: Float64) -> Float64:
+        v0 = probe(operator.dim, seeds, index, probes, out=memory)
+        masses[index] = 1.0 if probes == "sphere" else float(np.einsum("i,i->", v0, v0)) / operator.dim
+        return v0
 
     def so_far() -> SpectralDensity:
         info = {
@@ -152,12 +156,11 @@ def spectral_density(
             wanted = num_probes
             while len(rules) < wanted:
                 indices = range(len(rules), wanted)
-                for v0, iteration in lanczos_runs(
+                for index, iteration in lanczos_runs(
                     operator, start, indices, num_steps, plan, bar, basis_dtype=basis_dtype
                 ):
                     nodes, weights = quadrature(iteration.alpha, iteration.beta)
-                    mass = 1.0 if probes == "sphere" else float(np.einsum("i,i->", v0, v0)) / operator.dim
-                    rules.append((nodes, weights * mass))
+                    rules.append((nodes, weights * masses[index]))
                     asymmetry = max(asymmetry, iteration.asymmetry)
                     precision = max(precision, iteration.precision)
                     num_matvecs += iteration.num_steps

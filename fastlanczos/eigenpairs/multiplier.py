@@ -37,6 +37,7 @@ class Multiplier:
         self._limit = limit
         self._inexact = inexact
         self._product = np.empty((1, operator.dim if operator.native is not None else 0))
+        self._into: Any = None  # memory for a product that is written there
         self._filtered: tuple[Filter, _core.Matvec] | None = None
 
     @property
@@ -95,7 +96,8 @@ class Multiplier:
             self.count += self._products
             self._operator.native.multiply(vector[None], self._product)
             return self._product[0]
-        return self._multiply(run, vector.copy())
+        # A matvec may overwrite its argument.
+        return self._multiply(run, vector if self._operator.multiply_into is not None else vector.copy())
 
     def filtered(self, run: Any, row: int, filter_: Filter) -> Any:
         """Return the filter of A times a row of the basis."""
@@ -121,8 +123,14 @@ class Multiplier:
 
     def _multiply(self, run: Any, vector: Any) -> Any:
         """A times a vector that may be overwritten, in what the run works with."""
-        assert self._operator.matvec is not None
         self.count += self._products
+        if self._operator.multiply_into is not None:
+            kind = self._operator.kind
+            if self._into is None:
+                self._into = kind.empty((1, self.dim))
+            self._operator.multiply_into([kind.shared(vector)], [kind.shared(self._into[0])])
+            return self._into[0]
+        assert self._operator.matvec is not None
         product = self._operator.matvec(self._operator.kind.argument(vector))
         z = run.product(product, f"product {self.count} of A")
         self.precision = max(self.precision, precision_of(getattr(product, "dtype", None)))

@@ -34,6 +34,12 @@ class Kind(Protocol):
     def argument(self, vector: Any) -> Any:
         """Return the engine's vector, or block of columns, as a matvec gets it."""
 
+    def shared(self, vector: Any) -> Any:
+        """Return the engine's float64 vector in the kind's library, sharing memory."""
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        """Return reserved float64 memory where the engine is."""
+
     def columns(self, vectors: list[Any]) -> Any:
         """Return the engine's vectors as columns of a block (n, p), as a matmat gets it."""
 
@@ -57,6 +63,14 @@ class NumpyKind:
     def argument(self, vector: NDArray[Any]) -> Any:
         """Return the vector itself."""
         return vector
+
+    def shared(self, vector: NDArray[Any]) -> Any:
+        """Return the vector itself."""
+        return vector
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        """Return an array."""
+        return np.empty(shape)
 
     def columns(self, vectors: list[NDArray[Any]]) -> Any:
         """Return a matrix whose columns are contiguous."""
@@ -83,6 +97,10 @@ class TorchKind(NumpyKind):
         """Return a tensor in the kind's dtype."""
         torch = sys.modules["torch"]
         return torch.from_numpy(vector).to(getattr(torch, self.dtype))
+
+    def shared(self, vector: NDArray[Any]) -> Any:
+        """Return a float64 tensor."""
+        return sys.modules["torch"].from_numpy(vector)
 
     def output(self, values: NDArray[Any]) -> Any:
         """Return a tensor that shares the array's memory."""
@@ -130,6 +148,14 @@ class DeviceKind:
     def argument(self, vector: Any) -> Any:
         """Return the vector, in the kind's dtype."""
         return self.framework.cast(vector, self.dtype)
+
+    def shared(self, vector: Any) -> Any:
+        """Return the vector itself."""
+        return vector
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        """Return memory on the device."""
+        return self.framework.empty(shape, "float64")
 
     def columns(self, vectors: list[Any]) -> Any:
         """Return a matrix whose columns are contiguous."""

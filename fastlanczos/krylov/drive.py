@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from fastlanczos.krylov.iteration import LanczosIteration, run_natively, step_together, vectors_together
+from fastlanczos.krylov.iteration import LanczosIteration, run_natively, step_into, step_together, vectors_together
 from fastlanczos.operators.operator import Operator
 
 __all__ = ["drive"]
@@ -33,12 +31,16 @@ def drive(
     most = iterations[0].max_steps if until is None else until
     # Counted here, since a run on a GPU is waited for where it is asked.
     left = most if until is None or not active else until - active[0].num_steps
-    products = np.empty((len(active) if operator.native is not None else 0, operator.dim))
+    reserved = operator.native is not None or operator.multiply_into is not None
+    products = iterations[0].reserved_products(len(active) if reserved else 0)
     try:
         while active and left > 0:
             if operator.native is not None:
                 limit = 1 if callback is not None else left
                 steps = run_natively(active, operator.native, products[: len(active)], limit, _SLICE)
+            elif operator.multiply_into is not None:
+                step_into(active, operator.multiply_into, products[: len(active)])
+                steps = 1
             else:
                 steps = _step(active, operator)
             bar.update(steps * len(active))

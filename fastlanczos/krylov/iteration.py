@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from fastlanczos import _core
 from fastlanczos.arguments import as_dimension
@@ -18,7 +20,7 @@ from fastlanczos.krylov.state import STATE_VERSION, checked_state
 from fastlanczos.operators.operator import start_vector
 from fastlanczos.probes.draw import probe, seed_sequence
 
-__all__ = ["LanczosIteration", "run_natively", "step_together", "vectors_together"]
+__all__ = ["LanczosIteration", "run_natively", "step_into", "step_together", "vectors_together"]
 
 
 class LanczosIteration:
@@ -91,19 +93,31 @@ class LanczosIteration:
         reorthogonalize: str = "full",
         basis_dtype: str = "float64",
     ) -> None:
+        if v0 is not None and seed is not None:
+            raise ValueError("give v0 or seed, not both: a seed only draws the start vector")
+        kind = kind_like(v0 if like is None else like, "v0" if like is None else "like")
+        self._set_up(dim, max_steps, kind, reorthogonalize, basis_dtype)
+        self.restart(probe(self.dim, seed_sequence(seed)) if v0 is None else v0)
+
+    @classmethod
+    def reserved(
+        cls, dim: int, max_steps: int, *, like: Any, reorthogonalize: str, basis_dtype: str = "float64"
+    ) -> LanczosIteration:
+        """Return an iteration whose memory is reserved, and which waits for its start vector."""
+        it = cls.__new__(cls)
+        it._set_up(dim, max_steps, kind_like(like, "like"), reorthogonalize, basis_dtype)
+        return it
+
+    def _set_up(self, dim: int, max_steps: int, kind: Kind, reorthogonalize: str, basis_dtype: str) -> None:
         self.dim = as_dimension(dim, "dim")
         self.max_steps = as_dimension(max_steps, "max_steps")
         if reorthogonalize not in ("full", "none"):
             raise ValueError(f'reorthogonalize must be "full" or "none", got {reorthogonalize!r}')
         if basis_dtype not in ("float64", "float32"):
             raise ValueError(f'basis_dtype must be "float64" or "float32", got {basis_dtype!r}')
-        if v0 is not None and seed is not None:
-            raise ValueError("give v0 or seed, not both: a seed only draws the start vector")
         self.reorthogonalize = reorthogonalize
         self.basis_dtype = basis_dtype
-        kind = kind_like(v0 if like is None else like, "v0" if like is None else "like")
         self._reserve(kind)
-        self.restart(probe(self.dim, seed_sequence(seed)) if v0 is None else v0)
 
     def _reserve(self, kind: Kind) -> None:
         self._kind = kind
@@ -118,13 +132,28 @@ class LanczosIteration:
             # Beside the basis: candidate, vector, two rows in float64, and two that a product takes.
             raise MemoryError(too_large(self.dim, rows, self.basis_dtype, 6, kind.available_memory())) from error
         self._precision = precision_of("float64")
+        self._products: Any = None
+
+    def reserved_products(self, count: int) -> Any:
+        """Return memory for so many products, (count, n) float64 where the run is, which stays reserved with it."""
+        if self._products is None or len(self._products) < count:
+            self._products = self._kind.empty((count, self.dim))
+        return self._products[:count]
 
     def restart(self, v0: Any) -> None:
         """Begin again from another start vector in the same memory.
 
         The rows of earlier results are overwritten by the steps that follow.
         """
+        plain = isinstance(v0, np.ndarray) and v0.dtype == np.float64 and v0.shape == (self.dim,)
+        # The engine looks at the entries while it scales them; where it refuses, a second look tells why.
+        if plain and isinstance(self._run, HostRun) and v0.flags.c_contiguous and self._run.start(v0):
+            return
         self._run.start(start_vector(v0, self.dim))
+
+    def restart_with(self, fill: Callable[[Float64], Float64]) -> None:
+        """Begin again from what `fill` writes into memory (n,) that it is given, and returns."""
+        self.restart(fill(self._run.vector if isinstance(self._run, HostRun) else np.empty(self.dim)))
 
     @property
     def vector(self) -> Any:
@@ -311,6 +340,20 @@ def step_together(iterations: Sequence[LanczosIteration], products: Any) -> None
     for it in iterations:
         it._precision = max(it._precision, precision)
     _check(iterations, finite, z)
+
+
+def step_into(
+    iterations: Sequence[LanczosIteration], multiply_into: Callable[[list[Any], list[Any]], object], products: Any
+) -> None:
+    """Take one step of every iteration with a product that is written into its row of `products`, shape (p, n).
+
+    Raises as `step_together`.
+    """
+    runs = [it._run for it in iterations]
+    kind = iterations[0]._kind
+    multiply_into([kind.shared(run.vector) for run in runs], [kind.shared(row) for row in products])
+    finite = type(runs[0]).advance_together(runs, products)  # type: ignore[arg-type]
+    _check(iterations, finite, products)
 
 
 def run_natively(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from fastlanczos.arrays.cpu import Float64
@@ -16,40 +17,37 @@ __all__ = ["lanczos_runs"]
 
 def lanczos_runs(
     operator: Operator,
-    start: Callable[[int], Float64],
+    start: Callable[[int, Float64], Float64],
     indices: range,
     num_steps: int,
     plan: Plan,
     bar: Any,
     *,
     basis_dtype: str = "float64",
-) -> Iterator[tuple[Float64, LanczosIteration]]:
-    """Yield (start vector, finished iteration) for `start(index)` of each index, in order.
+) -> Iterator[tuple[int, LanczosIteration]]:
+    """Yield (index, finished iteration) for each index, in order, begun with `start(index, memory for it)`.
 
     An iteration's memory is used again for a later one: take what is wanted from it before going on.
     """
     iterations: list[LanczosIteration] = []
     for first in range(0, len(indices), plan.lockstep):
         some = indices[first : first + plan.lockstep]
-        starts = [start(index) for index in some]
-        for slot, v0 in enumerate(starts):
-            if slot < len(iterations):
-                iterations[slot].restart(v0)
-            else:
+        for slot, index in enumerate(some):
+            if slot == len(iterations):
                 iterations.append(
-                    LanczosIteration(
+                    LanczosIteration.reserved(
                         operator.dim,
                         num_steps,
-                        v0=v0,
                         like=operator.kind,
                         reorthogonalize=plan.reorthogonalize,
                         basis_dtype=basis_dtype,
                     )
                 )
-        group = iterations[: len(starts)]
+            iterations[slot].restart_with(partial(start, index))
+        group = iterations[: len(some)]
         last = f" to {some[-1] + 1}" if len(some) > 1 else ""
         bar.set_postfix_str(f"probe {some[0] + 1}{last} of {indices[-1] + 1}")
         drive(group, operator, bar=bar)
-        for iteration, v0 in zip(group, starts, strict=True):
+        for iteration, index in zip(group, some, strict=True):
             bar.update(num_steps - iteration.num_steps)  # an invariant subspace saves the rest
-            yield v0, iteration
+            yield index, iteration

@@ -115,7 +115,8 @@ class Interception(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func`, or what stands in its place."""
         kwargs = kwargs or {}
-        if func is F.linear and self.closed:
+        closed = self.closed and not _autocasting()
+        if func is F.linear and closed:
             return self._linear(*args, **kwargs)
         if func is F.batch_norm:
             return self._batch_norm(*args, **kwargs)
@@ -127,9 +128,9 @@ class Interception(TorchFunctionMode):
             return self._nll_loss(args, kwargs)
         if func in _CONVOLUTIONS:
             self.convolutional = self.convolutional or func is torch.conv2d
-            if self.closed:
+            if closed:
                 return self._convolution(func, *args, **kwargs)
-        if func in _ACTIVATIONS and self.closed and args and _plain(args[0]) and not kwargs.get("inplace"):
+        if func in _ACTIVATIONS and closed and args and _plain(args[0]) and not kwargs.get("inplace"):
             return closed_forms.activation(args[0], lambda x: func(x, *args[1:], **kwargs))
         return func(*args, **kwargs)
 
@@ -194,7 +195,7 @@ class Interception(TorchFunctionMode):
                 )
         else:
             self.coupled = True
-        if not self.closed or not _plain(x, weight, bias):
+        if not self.closed or _autocasting() or not _plain(x, weight, bias):
             return F.batch_norm(x, mean, var, weight, bias, mean is None, 0.0, eps)
         if mean is None and x.numel() == x.shape[1]:
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)  # one value a channel: torch's error
@@ -232,7 +233,7 @@ class Interception(TorchFunctionMode):
             family = None if weight is not None else "categorical"
             return self._note(value, total, terms, reduction, logits, torch.ones_like(logits[:, 0]), family)
         indices, weights = _terms(logits, target, weight, ignore_index)
-        if label_smoothing or reduction == "none" or not self.closed or not _plain(logits):
+        if label_smoothing or reduction == "none" or not self.closed or _autocasting() or not _plain(logits):
             value, denominator = plain(reduction), float(weights.sum())
             total = plain("sum") if reduction == "mean" else value.sum()
         else:
@@ -313,6 +314,11 @@ _ELEMENTWISE = {
 
 
 _WEIGHTS_KEEP_THE_MEAN = {F.binary_cross_entropy, F.binary_cross_entropy_with_logits}
+
+
+def _autocasting() -> bool:
+    """Whether torch casts the arguments of operations, which the closed forms do not see."""
+    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 
 def _plain(*tensors: torch.Tensor | None) -> bool:

@@ -31,7 +31,8 @@ class Operator:
     """A symmetric operator and its ways to multiply.
 
     `native` multiplies without Python. Otherwise `matvec` takes and returns vectors of the given kind, and `matmat`, if
-    there is one, blocks of columns (n, p)."""
+    there is one, blocks of columns (n, p). `multiply_into(vectors, products)`, if there is one, writes the product of
+    each vector into memory that is there, in float64."""
 
     dim: int
     kind: Kind
@@ -39,6 +40,7 @@ class Operator:
     native: _core.Matvec | None = None
     matvec: Callable[[Any], Any] | None = None
     matmat: Callable[[Any], Any] | None = None
+    multiply_into: Callable[[list[Any], list[Any]], object] | None = None
     source: Any = None  # what owns the memory and code that `native` points to
 
 
@@ -72,7 +74,8 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
             raise TypeError(f"A has dtype {A.dtype}: complex operators are not supported")
         matvec = A.matvec if hasattr(A, "matvec") else A.__matmul__
         precision = precision_of(getattr(A, "dtype", None))
-        return Operator(_side(A, dim), kind, precision, matvec=matvec, matmat=getattr(A, "matmat", None))
+        matmat, into = getattr(A, "matmat", None), getattr(A, "multiply_into", None)
+        return Operator(_side(A, dim), kind, precision, matvec=matvec, matmat=matmat, multiply_into=into)
     if callable(A):
         return Operator(_dimension_of_callable(dim, v0), kind, precision_of("float64"), matvec=A)
     raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
@@ -95,7 +98,7 @@ def squared(operator: Operator, norm: float) -> Operator:
     """Return 2 (A / norm)^2 - 1, whose lowest eigenvalues are A's of smallest magnitude."""
     if operator.native is not None:
         native = _core.ChebyshevMatvec(operator.native, 2, 0.0, norm)
-        return replace(operator, native=native, matmat=None, source=operator)
+        return replace(operator, native=native, matmat=None, multiply_into=None, source=operator)
     multiply = operator.matvec
     assert multiply is not None
 
@@ -103,7 +106,7 @@ def squared(operator: Operator, norm: float) -> Operator:
         before = v + 0.0  # a matvec may overwrite its argument
         return 2.0 * (multiply(multiply(v) / norm) / norm) - before
 
-    return replace(operator, matvec=matvec, matmat=None, source=operator)
+    return replace(operator, matvec=matvec, matmat=None, multiply_into=None, source=operator)
 
 
 def _is_sparse_of_cupy(A: Any) -> bool:

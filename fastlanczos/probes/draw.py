@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.system.threads import get_num_threads
 
 __all__ = ["DISTRIBUTIONS", "probe", "seed_sequence"]
 
 DISTRIBUTIONS = ("sphere", "gaussian", "rademacher")
+
+_CHUNK = 2**20  # entries of a stream
 
 
 def seed_sequence(seed: Any) -> np.random.SeedSequence:
@@ -30,19 +34,35 @@ def seed_sequence(seed: Any) -> np.random.SeedSequence:
         raise ValueError(f"seed must not be negative, got {seed!r}") from None
 
 
-def probe(dim: int, seeds: np.random.SeedSequence, index: int = 0, distribution: str = "sphere") -> Float64:
-    """Draw probe number `index`, a float64 vector v of `dim` entries with E[v v^T] = I.
+def probe(
+    dim: int, seeds: np.random.SeedSequence, index: int = 0, distribution: str = "sphere", out: Float64 | None = None
+) -> Float64:
+    """Draw probe number `index`, a float64 vector v of `dim` entries with E[v v^T] = I, into `out` if it is given.
 
     `rademacher` has entries +-1, `gaussian` independent standard normal ones, `sphere` a uniform direction of norm
-    sqrt(dim). Every probe has a stream of its own (a child of `seeds`), so it does not depend on how many are drawn.
+    sqrt(dim). Every probe has a stream of its own (a child of `seeds`), so it does not depend on how many are drawn; a
+    long one has a stream for each chunk, drawn in threads.
     """
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"probes must be one of {', '.join(DISTRIBUTIONS)}; got {distribution!r}")
-    child = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, index), pool_size=seeds.pool_size)
-    generator = np.random.default_rng(child)
-    if distribution == "rademacher":
-        return generator.integers(0, 2, size=dim).astype(np.float64) * 2.0 - 1.0
-    v = generator.standard_normal(dim)
+    v = np.empty(dim) if out is None else out
+
+    def fill(key: tuple[int, ...], part: Float64) -> None:
+        child = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, *key), pool_size=seeds.pool_size)
+        generator = np.random.default_rng(child)
+        if distribution == "rademacher":
+            part[:] = generator.integers(0, 2, size=part.size)
+            part *= 2.0
+            part -= 1.0
+        else:
+            generator.standard_normal(out=part)
+
+    if dim <= _CHUNK:
+        fill((index,), v)
+    else:
+        firsts = range(0, dim, _CHUNK)
+        with ThreadPoolExecutor(get_num_threads()) as pool:
+            list(pool.map(lambda first: fill((index, first // _CHUNK), v[first : first + _CHUNK]), firsts))
     if distribution == "sphere":
         # einsum sums in one thread: the bits do not depend on a BLAS's number of threads.
         v *= np.sqrt(dim / np.einsum("i,i->", v, v))

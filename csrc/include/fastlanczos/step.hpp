@@ -97,11 +97,15 @@ public:
         inspect_columns(v0, v0, 1.0);
         if (!(total_.poison == 0.0) || total_.max == 0.0) return false;
         const double factor = std::ldexp(1.0, -clamped_exponent(total_.max));
-        for (Index i = 0; i < dim_; ++i) u[i] = factor * v0[i];
+        over_columns([&](Index first, Index end) {
+            for (Index i = first; i < end; ++i) u[i] = factor * v0[i];
+        });
         inspect_columns(u, u, 1.0);
         const double norm = std::sqrt(total_.dot);
-        for (Index i = 0; i < dim_; ++i) u[i] /= norm;
-        if (memory_.vector) std::copy(u, u + dim_, memory_.vector);
+        over_columns([&](Index first, Index end) {
+            for (Index i = first; i < end; ++i) u[i] /= norm;
+            if (memory_.vector) std::copy(u + first, u + end, memory_.vector + first);
+        });
         state_ = State();
         sweep_seconds_ = 0.0;
         interrupted_ = false;
@@ -298,6 +302,13 @@ private:
         };
         parallel_for(useful_threads(2 * dim_), tiling_.chunks, inspect);
         total_inspections();
+    }
+
+    // work(first, end) for the columns of every chunk, in the pool's threads.
+    template <class Work>
+    void over_columns(const Work& work) {
+        const auto chunk_of = [&](Index chunk) { work(tiling_.first_column(chunk), tiling_.end_column(chunk)); };
+        parallel_for(useful_threads(2 * dim_), tiling_.chunks, chunk_of);
     }
 
     void total_inspections() {
