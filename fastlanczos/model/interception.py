@@ -318,7 +318,7 @@ _WEIGHTS_KEEP_THE_MEAN = {F.binary_cross_entropy, F.binary_cross_entropy_with_lo
 
 def _autocasting() -> bool:
     """Whether torch casts the arguments of operations, which the closed forms do not see."""
-    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+    return bool(torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"))
 
 
 def _plain(*tensors: torch.Tensor | None) -> bool:

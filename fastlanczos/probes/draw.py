@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastlanczos import _core
 from fastlanczos.arrays.cpu import Float64
-from fastlanczos.system.threads import get_num_threads
 
 __all__ = ["DISTRIBUTIONS", "probe", "seed_sequence"]
 
@@ -61,7 +61,7 @@ def probe(
         fill((index,), v)
     else:
         firsts = range(0, dim, _CHUNK)
-        with ThreadPoolExecutor(get_num_threads()) as pool:
+        with ThreadPoolExecutor(_core.num_threads()) as pool:
             list(pool.map(lambda first: fill((index, first // _CHUNK), v[first : first + _CHUNK]), firsts))
     if distribution == "sphere":
         # einsum sums in one thread: the bits do not depend on a BLAS's number of threads.

@@ -13,9 +13,9 @@ from fastlanczos.gauss.quadrature import quadratures
 from fastlanczos.gauss.truncation import fewer_steps
 from fastlanczos.sums.functions import MatrixFunction
 
-__all__ = ["EXACT", "Recurrence", "Value", "values_of"]
+__all__ = ["EXACT", "Recurrence", "Value", "last_changes", "values_of"]
 
-EXACT = (0.0,) * 5  # changes of a value that no further step changes
+EXACT = (0.0, 0.0)  # changes of a value that no further step changes
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,14 @@ class Recurrence:
 class Value:
     """v' f(A) v.
 
-    `changes` are those of the Gauss rule from half of the steps to three quarters, from there to all, and in the last
-    one, two and three steps. `half_bracket` is half the distance of two rules that hold it between them, `value` then
-    the middle; None where there are none. `norm` is the largest absolute node.
+    `changes` are those of the Gauss rule from half of the steps to three quarters, and from there to all.
+    `half_bracket` is half the distance of two rules that hold it between them, `value` then the middle; None where
+    there are none. `gauss` is the Gauss rule's value, `norm` the largest absolute node.
     """
 
     value: float
-    changes: tuple[float, ...]
+    gauss: float
+    changes: tuple[float, float]
     half_bracket: float | None
     rounding: float
     norm: float
@@ -62,11 +63,16 @@ def values_of(
     doubts = np.split(weights * f.uncertainty(nodes, at, precision), ends)
     gauss = [float(part.sum()) for part in np.split(weights * at, ends)]
     others = _other_ends(f, dim, runs, rules, gauss, bounds, precision)
-    changes: list[tuple[float, ...]] = _changes(f, dim, runs, gauss) if estimated else [EXACT] * len(runs)
+    fewer = [i for i, run in enumerate(runs) if estimated and not run.exact]
+    before = _of_fewer(f, dim, [(runs[i], fewer_steps(len(runs[i].alpha))) for i in fewer])
+    changes = [EXACT] * len(runs)
+    for i, (half, most) in zip(fewer, before, strict=True):
+        changes[i] = most - half, gauss[i] - most
     return [
         Value(
             run.size * (value if other is None else 0.5 * (value + other)),
-            tuple(run.size * change for change in changed),
+            run.size * value,
+            (run.size * changed[0], run.size * changed[1]),
             None if other is None else 0.5 * run.size * abs(value - other),
             run.size * float(doubt.sum()),
             float(np.abs(x).max()),
@@ -75,17 +81,21 @@ def values_of(
     ]
 
 
-def _changes(f: MatrixFunction, dim: int, runs: Sequence[Recurrence], gauss: list[float]) -> list[tuple[float, ...]]:
+def last_changes(f: MatrixFunction, dim: int, runs: Sequence[Recurrence], values: Sequence[Value]) -> Float64:
+    """Return how much the last one, two and three steps changed the Gauss rule of each run, shape (runs, 3)."""
     open_ = [i for i, run in enumerate(runs) if not run.exact]
-    shorter = []
-    for i in open_:
-        m = len(runs[i].alpha)
-        shorter += [runs[i].shorter(steps) for steps in (*fewer_steps(m), *(max(1, m - j) for j in (1, 2, 3)))]
-    found = np.reshape(f.integrals(quadratures(shorter), dim), (-1, 5))
-    changes: list[tuple[float, ...]] = [EXACT] * len(runs)
-    for i, (half, most, *last) in zip(open_, found, strict=True):
-        changes[i] = tuple(float(x) for x in (most - half, gauss[i] - most, *(gauss[i] - x for x in last)))
+    steps = [tuple(max(1, len(runs[i].alpha) - j) for j in (1, 2, 3)) for i in open_]
+    before = _of_fewer(f, dim, [(runs[i], m) for i, m in zip(open_, steps, strict=True)])
+    changes = np.zeros((len(runs), 3))
+    for i, found in zip(open_, before, strict=True):
+        changes[i] = values[i].gauss - runs[i].size * np.array(found)
     return changes
+
+
+def _of_fewer(f: MatrixFunction, dim: int, of: Sequence[tuple[Recurrence, tuple[int, ...]]]) -> list[list[float]]:
+    """Return f by the Gauss rules of each run's first steps, for the numbers of steps beside it."""
+    found = iter(f.integrals(quadratures([run.shorter(m) for run, steps in of for m in steps]), dim))
+    return [[next(found) for _ in steps] for _, steps in of]
 
 
 def _other_ends(

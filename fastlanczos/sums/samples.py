@@ -18,10 +18,11 @@ from fastlanczos.probes.intervals import short_tail, standard_error
 from fastlanczos.sums.deflation import Deflation
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import MatrixFunction
-from fastlanczos.sums.rules import EXACT, Recurrence, Value, values_of
+from fastlanczos.sums.rules import EXACT, Recurrence, Value, last_changes, values_of
 
 __all__ = ["Samples"]
 
+_NEGLIGIBLE = 0.02  # of the probes' standard error: changes below it are not looked at more closely
 _SMALL = 512  # dimensions, which are few enough for all of their steps to be made, and are reorthogonalized
 
 
@@ -56,7 +57,9 @@ class Samples:
 
     def _clear(self) -> None:
         self._samples: list[float] = []
-        self._changes: list[tuple[float, ...]] = []
+        self._changes: list[tuple[float, float]] = []
+        self._evaluated: list[tuple[Recurrence, Value]] = []
+        self._last: tuple[int, Float64] = 0, np.zeros(3)  # changes in the last steps, summed over so many probes
         self._half_brackets: list[float] = []  # half the distance of two rules that hold a sample between them
         self._ended: list[Recurrence] = []  # of which samples are still to be made
         self._projections: list[float] = []
@@ -124,13 +127,27 @@ class Samples:
 
         The estimate is the largest of what a geometric series of the changes leaves, what a power of the steps does
         (functions that are singular near the spectrum), and twice how much the last steps changed the sum to and fro
-        (functions with kinks and jumps).
+        (functions with kinks and jumps). The last is looked at where the others are not negligible beside the choice of
+        probes: it takes three rules more of each.
         """
         if self.bracketed:
             return float(np.mean(self._half_brackets))
-        before, after, *last = np.mean(self._changes, axis=0)
-        to_and_fro = 2.0 * np.abs(last).max()
-        return float(max(series_remainder(before, after), algebraic_remainder(before, after), to_and_fro))
+        before, after = np.mean(self._changes, axis=0)
+        remainder = float(max(series_remainder(before, after), algebraic_remainder(before, after)))
+        noise = float(standard_error(np.array(self._samples))) if self.count > 1 else 0.0
+        if max(abs(before), abs(after)) <= _NEGLIGIBLE * noise:
+            return remainder
+        return max(remainder, 2.0 * float(np.abs(self._last_changes()).max()))
+
+    def _last_changes(self) -> Float64:
+        """Return how much the last one, two and three steps changed the mean over the probes."""
+        known, total = self._last
+        some = self._evaluated[known:]
+        if some:
+            runs, values = [run for run, _ in some], [value for _, value in some]
+            new = last_changes(self.f, self.operator.dim, runs, values).sum(axis=0)
+            self._last = len(self._evaluated), total + new
+        return self._last[1] / max(1, self.count)
 
     def rounding_error(self) -> float:
         """Return what rounding leaves uncertain, of the probes and of what was taken out."""
@@ -138,7 +155,7 @@ class Samples:
 
     def steps_for(self, aim: float) -> int:
         """Return how many steps are likely to bring the truncation error below `aim`, at most twice those so far."""
-        before, after = np.abs(np.mean(self._changes, axis=0)[:2])
+        before, after = np.abs(np.mean(self._changes, axis=0))
         # The changes are a quarter of the steps apart.
         quarters = np.log(aim / self.truncation_error()) / np.log(after / before) if 0 < after < before else 4.0
         m = self.num_steps
@@ -219,6 +236,7 @@ class Samples:
         """Make samples of the runs that have ended since the last call, all at once."""
         if self._ended:
             values = self._values(self._ended)
+            self._evaluated += zip(self._ended, values, strict=True)
             for value, projection in zip(values, self._projections, strict=True):
                 self._samples.append(value.value)
                 self._changes.append(value.changes)

@@ -8,7 +8,7 @@ import pytest
 import fastlanczos as fl
 from fastlanczos.gauss.brackets import Bounds
 from fastlanczos.sums.functions import as_function
-from fastlanczos.sums.rules import EXACT, Recurrence, values_of
+from fastlanczos.sums.rules import EXACT, Recurrence, last_changes, values_of
 
 D = np.geomspace(1e-2, 1, 80)
 LOG = as_function("log")
@@ -38,8 +38,9 @@ def test_a_value_is_the_gauss_rule_s_and_its_changes_are_those_of_fewer_steps():
         return 80.0 * float(w @ np.log(x))
 
     assert value.value == pytest.approx(with_steps(12), rel=1e-14)
-    pairs = [(9, 6), (12, 9), (12, 11), (12, 10), (12, 9)]
-    assert value.changes == pytest.approx([with_steps(a) - with_steps(b) for a, b in pairs], rel=1e-10)
+    assert value.changes == pytest.approx([with_steps(9) - with_steps(6), with_steps(12) - with_steps(9)], rel=1e-10)
+    ((*last,),) = last_changes(LOG, 80, [run], [value])
+    assert last == pytest.approx([with_steps(12) - with_steps(m) for m in (11, 10, 9)], rel=1e-10)
     assert value.half_bracket is None
     assert value.norm == pytest.approx(1.0, rel=1e-2)
 

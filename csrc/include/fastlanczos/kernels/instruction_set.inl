@@ -2,7 +2,7 @@
 // (a function attribute), FASTLANCZOS_WIDTH (float64 entries in a register) and FASTLANCZOS_ROWS (basis rows that are
 // used at a time) defined; undefines them.
 //
-// Two vector types: Pack fills one register, for the sweep; Lanes is always eight wide, for the quadrature.
+// Two vector types: Pack fills one register; Lanes is always eight wide, for sums whose order all share.
 //
 // Every function carries the target attribute, the small ones too: a vector operation is lowered for the function that
 // spells it, before it is inlined anywhere.
@@ -27,10 +27,11 @@ FASTLANCZOS_INLINE double sum(const Lanes& x) {
 
 constexpr Index kWidth = FASTLANCZOS_WIDTH;
 typedef double Pack __attribute__((vector_size(8 * FASTLANCZOS_WIDTH)));
+typedef long long PackIndices __attribute__((vector_size(8 * FASTLANCZOS_WIDTH)));
+typedef PackIndices PackMask;
 typedef float UnalignedFloatPack __attribute__((vector_size(4 * FASTLANCZOS_WIDTH), aligned(4), may_alias));
 #if FASTLANCZOS_WIDTH < 8
 typedef double UnalignedPack __attribute__((vector_size(8 * FASTLANCZOS_WIDTH), aligned(8), may_alias));
-typedef long long PackMask __attribute__((vector_size(8 * FASTLANCZOS_WIDTH)));
 FASTLANCZOS_INLINE void load(const double* p, Pack& x) { x = *reinterpret_cast<const UnalignedPack*>(p); }
 FASTLANCZOS_INLINE void store(double* p, const Pack& x) { *reinterpret_cast<UnalignedPack*>(p) = x; }
 FASTLANCZOS_INLINE void choose(const PackMask& mask, const Pack& yes, const Pack& no, Pack& x) { x = mask ? yes : no; }
@@ -48,6 +49,8 @@ FASTLANCZOS_INLINE void fill(double value, Pack& x) { x = value - Pack{}; }
 #else
 constexpr Index kWidth = kLanes;
 using Pack = Lanes;
+using PackIndices = LaneIndices;
+using PackMask = Mask;
 template <class Real>
 inline void load(const Real* p, Lanes& x) {
     for (Index i = 0; i < kLanes; ++i) x.lane[i] = p[i];
@@ -67,10 +70,10 @@ inline void fill(double value, Pack& x) {
 }
 #endif
 
-FASTLANCZOS_INLINE void square_root(const Lanes& x, Lanes& y) {
-    double values[kLanes];
+FASTLANCZOS_INLINE void square_root(const Pack& x, Pack& y) {
+    double values[kWidth];
     store(values, x);
-    for (Index i = 0; i < kLanes; ++i) values[i] = std::sqrt(values[i]);
+    for (Index i = 0; i < kWidth; ++i) values[i] = std::sqrt(values[i]);
     load(values, y);
 }
 

@@ -115,7 +115,7 @@ def main(arguments=None):
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         futures = [pool.submit(cell, *task) for task in tasks]
-        rows = [future.result() for future in tqdm(futures, desc="coverage")]
+        rows = [future.result() for future in tqdm(futures, desc="intervals")]
     for function in FUNCTIONS:
         some = [row for row in rows if row["function"] == function]
         names = list(dict.fromkeys(row["spectrum"] for row in some))
@@ -141,7 +141,7 @@ def main(arguments=None):
     axes.set_xticks([5 * i + 2 for i in range(len(FUNCTIONS))], FUNCTIONS, fontsize=7)
     axes.set_title("Share of 95% intervals that hold; 20, 50, 100, 200 and chosen steps", fontsize=9)
     figure.colorbar(picture)
-    write(options.output, "coverage", {"seeds": seeds, "summary": summary, "rows": rows}, figure)
+    write(options.output, "intervals", {"seeds": seeds, "summary": summary, "rows": rows}, figure)
     return rows
 
 

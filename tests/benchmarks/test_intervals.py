@@ -1,4 +1,4 @@
-"""benchmarks/coverage.py: its claim, in its small form."""
+"""benchmarks/intervals.py: its claim, in its small form."""
 
 import json
 
@@ -11,7 +11,7 @@ from cases.programs import run
 
 
 def test_intervals_hold_on_graphs_and_kernels(tmp_path):
-    run("benchmarks/coverage.py", "--quick", "--output", tmp_path)
-    record = json.loads((tmp_path / "coverage.json").read_text())
+    run("benchmarks/intervals.py", "--quick", "--output", tmp_path)
+    record = json.loads((tmp_path / "intervals.json").read_text())
     assert len(record["rows"]) == 10 * 8 * 5
     assert record["summary"]["mean"] > 0.93
