@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def is_tensor(x: object) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+@cache  # asked for with every vector, and NumPy takes its time over the name
 def dtype_name(dtype: object) -> str:
     """The bare name of a NumPy, torch or JAX dtype: `float32`."""
     try:

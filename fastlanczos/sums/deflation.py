@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.gauss.quadrature import quadrature
 from fastlanczos.krylov.drive import drive
 from fastlanczos.krylov.iteration import LanczosIteration
 from fastlanczos.krylov.memory_plan import plan_memory
@@ -142,11 +143,12 @@ def _look(
 
 def _pays(f: MatrixFunction, run: LanczosIteration) -> bool:
     """Whether what a run knows exactly is more than two thirds of the variance of probes, by its own weights."""
-    theta, S = np.linalg.eigh(run.result().tridiagonal())
-    weights = S[0] ** 2
+    alpha, beta = run.alpha, run.beta
+    # Squares of the first and last components of T's eigenvectors; LAPACK's threads would spin beside the engine's.
+    (theta, _), (weights, last) = quadrature([alpha, alpha[::-1]], [beta, beta[::-1]])
     values = f.at(theta, np.maximum(weights, np.finfo(np.float64).tiny), run.dim)
     spread = weights * (values - weights @ values) ** 2
     # For the trace of A itself the whole Krylov space is taken out, converged or not.
     accuracy = _CONVERGED_LOOSELY if f.is_identity else _CONVERGED
-    known = run.residual_norm * np.abs(S[-1]) <= accuracy * np.abs(theta).max()
+    known = run.residual_norm * np.sqrt(last) <= accuracy * np.abs(theta).max()
     return bool(spread[~known].sum() < _PAYS * spread.sum())

@@ -88,12 +88,12 @@ class Samples:
             self._half_brackets += [0.0] * number
         else:
             self._run(range(self.count, self.count + number), bar)
+        self._evaluate()
 
     def adopt(self, run: LanczosIteration) -> None:
         """Take a run from probe 0 as the first sample."""
         self.num_matvecs += run.num_steps
         self._take(run)
-        self._evaluate()
         if self._most_steps > self.num_steps:
             self._runs.append(run)
 
@@ -217,18 +217,17 @@ class Samples:
                 self._take(run)
                 kept = self._most_steps > self.num_steps and len(self._runs) + plan.lockstep < plan.fitting
                 (self._runs if kept and len(self._runs) == self.count - 1 else free).append(run)
-        self._evaluate()
 
     def _take(self, run: LanczosIteration) -> None:
         """Take note of a run; `_evaluate` then makes a sample of it."""
-        m = min(run.num_steps, self.num_steps)
-        beta = run.beta[:m] if run.num_steps > m else np.append(run.beta[: m - 1], run.residual_norm)
+        m, beta = min(run.num_steps, self.num_steps), run.beta
+        beta = beta[:m] if run.num_steps > m else np.append(beta[: m - 1], run.residual_norm)
         # A run that ended early is exact, and so is a single step for the trace itself. As many steps as dimensions are
         # if they were reorthogonalized.
         whole = run.reorthogonalize == "full" and m >= self._rest
         exact = self.f.is_identity or run.breakdown or whole
         size = self._sizes.get(self.count, float(self._rest))
-        self._ended.append(Recurrence(run.alpha[:m].copy(), beta.copy(), size, exact))
+        self._ended.append(Recurrence(run.alpha[:m], beta, size, exact))
         self._projections.append(run.max_projection)
         self.precision = max(self.precision, run.precision)
 
