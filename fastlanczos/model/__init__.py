@@ -8,5 +8,6 @@
 | `losses`       | the loss of a batch as a sum, and the divisor of the mean                          |
 | `function`     | `ModelFunction`: the loss at given parameters                                      |
 | `interception` | torch functions replaced while the model runs                                      |
+| `checkpoints`  | activation checkpointing: what is computed again, and with which parameters        |
 | `closed_forms` | first and second derivatives of common layers in closed form                       |
 """

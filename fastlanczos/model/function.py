@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fastlanczos.model.checkpoints import checkpoints
 from fastlanczos.model.interception import BatchNormStatistics, Interception, LayerReached
 from fastlanczos.model.losses import BatchLoss, Loss
 from fastlanczos.model.parameters import ParameterSpace
@@ -92,7 +94,7 @@ class ModelFunction:
         self._loss = loss
         self._forward = forward or _call
         self._seed = seed
-        self._whole = _Whole(model, self._run)
+        self._whole, self._again = _Whole(model, self._run), _Again(model)
 
     def evaluate(
         self, snapshot: Snapshot, batch: Any, *, closed: bool, leaves: tuple[torch.Tensor, ...] | None = None
@@ -127,6 +129,7 @@ class ModelFunction:
             if any(isinstance(m, torch.nn.RNNBase) for m in self.model.modules()):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             stack.enter_context(interception)
+            stack.enter_context(checkpoints(interception, partial(torch.func.functional_call, self._again, state)))
             loss: BatchLoss = torch.func.functional_call(self._whole, state, (batch, interception))
         self.draws = self.draws or not torch.equal(before, torch.get_rng_state())
         if self.draws and self._seed is None:
@@ -152,6 +155,18 @@ class _Whole(torch.nn.Module):
     def forward(self, batch: Any, interception: Interception) -> BatchLoss:
         """Return the loss of the batch."""
         return self._run(self.model, batch, interception)
+
+
+class _Again(torch.nn.Module):
+    """What a checkpoint runs again, with the model's parameters replaced as in `_Whole`."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, work: Callable[[], Any]) -> Any:
+        """Do the work."""
+        return work()
 
 
 _TARGETS = ("labels", "label", "targets", "target")

@@ -6,7 +6,8 @@ uses the requested statistics. Each loss function of torch records the divisor o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,25 @@ class Interception(TorchFunctionMode):
         self._collect = collect
         self._layer = 0
 
+    @contextmanager
+    def checkpointed(self) -> Iterator[Callable[[], Interception]]:
+        """Leave out closed forms inside: a checkpoint's recomputation must save what its forward pass has saved.
+
+        Yields what makes the interception for the recomputation.
+        """
+        closed, layer = self.closed, self._layer
+
+        def again() -> Interception:
+            interception = Interception(self.statistics, closed=False)
+            interception._layer = layer
+            return interception
+
+        self.closed = False
+        try:
+            yield again
+        finally:
+            self.closed = closed
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func`, or what stands in its place."""
         kwargs = kwargs or {}
@@ -130,6 +150,8 @@ class Interception(TorchFunctionMode):
             self.convolutional = self.convolutional or func is torch.conv2d
             if closed:
                 return self._convolution(func, *args, **kwargs)
+        if func in _EMBEDDINGS and kwargs.get("sparse"):  # a dense gradient is what can be differentiated again
+            return func(*args, **{**kwargs, "sparse": False})
         if func in _ACTIVATIONS and closed and args and _plain(args[0]) and not kwargs.get("inplace"):
             return closed_forms.activation(args[0], lambda x: func(x, *args[1:], **kwargs))
         return func(*args, **kwargs)
@@ -289,6 +311,7 @@ class Interception(TorchFunctionMode):
         return value
 
 
+_EMBEDDINGS = {F.embedding, F.embedding_bag}
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}  # of so many dimensions
 
 # Those of which autograd makes many operations where one multiplication does; ReLU and its like are as cheap.
