@@ -8,6 +8,7 @@
 | `operator`        | `CurvatureOperator`: the public methods that all three share              |
 | `products`        | products through graphs that are kept, rebuilt, or on disk                |
 | `graphs`          | the graph of a gradient and products through it                           |
+| `differences`     | products from differences of gradients                                    |
 | `compiled`        | products compiled by `torch.compile`                                      |
 | `schedule`        | `Schedule`: how products are computed, and what fits in memory            |
 | `schedule_choice` | the choice of a schedule, from measurements of the first batch            |

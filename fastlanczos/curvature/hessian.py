@@ -63,6 +63,11 @@ class HessianOperator(CurvatureOperator):
         True: the matrix of the mean loss, also for a loss with reduction="sum". False: the matrix of the loss summed
         over all samples, which is N times as large (for weighted losses, as many times as the weights sum up to).
         weight_decay is added as it is in both cases.
+    products : {"exact", "finite-difference"}
+        "finite-difference": central differences of the gradient, 2 gradients a product (12 more for the first, which
+        chooses the step). For what has no second derivative in torch (fused attention, reentrant checkpointing, custom
+        autograd functions, EmbeddingBag), and for the memory of a gradient. The repr says how exact they are: about
+        1e-3 in float32 and 1e-7 in float64. Pass a tol of that size to `eigsh`.
     check : bool
         Check whether samples change from pass to pass, and warn if they do.
     progress : bool
@@ -105,6 +110,8 @@ class HessianOperator(CurvatureOperator):
     >>> fl.lanczos(H, num_steps=8, seed=0).num_steps <= 8
     True
     """
+
+    _PRODUCTS = ("exact", "finite-difference")
 
     def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
         return HessianGraph(evaluation)

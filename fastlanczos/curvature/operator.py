@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fastlanczos.arguments import as_dimension
+from fastlanczos.curvature.differences import Differences
 from fastlanczos.curvature.graphs import Graph
 from fastlanczos.curvature.products import Products, needs_parameters
 from fastlanczos.curvature.schedule import Schedule
@@ -24,6 +25,8 @@ __all__ = ["CurvatureOperator"]
 
 class CurvatureOperator(ABC):
     """A symmetric matrix over a model's parameters, the mean over a data set; see `HessianOperator`."""
+
+    _PRODUCTS: tuple[str, ...] = ("exact",)
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class CurvatureOperator(ABC):
         schedule: Schedule | None = None,
         compile: bool = False,
         normalize: bool = True,
+        products: str = "exact",
         check: bool = True,
         progress: bool = False,
     ) -> None:
@@ -65,6 +69,9 @@ class CurvatureOperator(ABC):
             raise TypeError(
                 f"schedule must be a Schedule (another operator's H.schedule), got {type(schedule).__name__}"
             )
+        if products not in self._PRODUCTS:
+            kinds = " or ".join(map(repr, self._PRODUCTS))
+            raise ValueError(f"products must be {kinds} for {type(self).__name__}, got {products!r}")
         self._options: dict[str, Any] = {
             "forward": forward,
             "reduction": reduction,
@@ -75,6 +82,7 @@ class CurvatureOperator(ABC):
             "max_memory": max_memory,
             "compile": compile,
             "normalize": normalize,
+            "products": products,
             "check": check,
             "progress": progress,
         }
@@ -83,10 +91,11 @@ class CurvatureOperator(ABC):
         self._space = ParameterSpace(model, params)
         self._decay = _decay(model, self._space, weight_decay)
         statistics = BatchNormStatistics(batch_statistics)
+        function = ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed)
         self._products = Products(
             model,
             self._space,
-            ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed),
+            function,
             Pieces(data, self.device, dtype, self._space.devices, progress),
             self._graph,
             self._forward_graph,
@@ -96,6 +105,7 @@ class CurvatureOperator(ABC):
             compile=compile,
             check=check,
             normalize=normalize,
+            differences=Differences(function, self._space) if products == "finite-difference" else None,
         )
         if seed is None:
             _refuse_dropout(model)
@@ -109,6 +119,12 @@ class CurvatureOperator(ABC):
     def dtype(self) -> torch.dtype:
         """The precision of a product: that of the parameters (the coarsest, where they differ), or `dtype=`."""
         return self._space.dtype if self._dtype is None else self._dtype
+
+    @property
+    def precision(self) -> float:
+        """What a product is off by, relative to the norm: rounding, or what differences leave at best."""
+        epsilon = float(torch.finfo(self.dtype).eps)
+        return epsilon if self._products.differences is None else epsilon ** (2 / 3)
 
     @property
     def device(self) -> torch.device:
@@ -178,6 +194,8 @@ class CurvatureOperator(ABC):
         total = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)
 
         def visit(piece: Any) -> BatchLoss:
+            if self._products.differences is not None:
+                return self._add_gradient(piece, total)
             evaluation = self._products.evaluate(piece)
             needs_parameters(evaluation)
             gradients = torch.autograd.grad(evaluation.loss.total, evaluation.leaves, materialize_grads=True)
@@ -188,6 +206,17 @@ class CurvatureOperator(ABC):
             _, denominator = self._products.visit(visit)
             flat = torch.cat([p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()])
         return total / self._products.divisor(denominator) + self._decay * flat
+
+    def _add_gradient(self, piece: Any, total: torch.Tensor) -> BatchLoss:
+        """Add a piece's gradient by first derivatives alone."""
+        snapshot = self._products.snapshot
+        assert snapshot is not None
+        leaves = [leaf.detach().clone().requires_grad_() for leaf in snapshot.leaves]
+        loss = self._products.function.differentiate(snapshot, piece, leaves)
+        for place, leaf in zip(self._space.split(total), leaves, strict=True):
+            if leaf.grad is not None:
+                place.add_((leaf.grad.to_dense() if leaf.grad.is_sparse else leaf.grad).to(place.device))
+        return loss
 
     def loss(self) -> float:
         """Return the mean loss over all samples (with `normalize=False` the sum), and what weight_decay adds.
@@ -273,6 +302,9 @@ class CurvatureOperator(ABC):
         totals, schedule = self._products.pieces.totals, self._products.schedule
         samples = "" if totals is None else f", {totals[0]} samples"
         how = "" if schedule is None else f", {schedule}"
+        if self._products.differences is not None:
+            error = self._products.differences.error
+            how = ", finite differences" + ("" if error != error else f" (relative error about {error:.0e})")
         return (
             f"{type(self).__name__}({type(self._model).__name__}, n={self.shape[0]} in {len(self._space.names)} "
             f"parameters{samples}, {self.dtype}, {self.device}{how})"

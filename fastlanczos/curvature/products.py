@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fastlanczos.curvature.compiled import CompiledGraph, Compiler
+from fastlanczos.curvature.differences import Differences
 from fastlanczos.curvature.graphs import Graph, on_disk
 from fastlanczos.curvature.schedule import GraphSize, Schedule, memory_budget, pays_together
 from fastlanczos.curvature.schedule_choice import Look, plan
@@ -51,6 +52,7 @@ class Products:
         compile: bool,
         check: bool,
         normalize: bool,
+        differences: Differences | None = None,
     ) -> None:
         self.function = function
         self.pieces = pieces
@@ -64,6 +66,7 @@ class Products:
         self._reproducible = False
         self._compiler = Compiler() if compile else None
         self._size: GraphSize | None = None  # measured, where the schedule is chosen here
+        self.differences = differences
         self._check = check
         self._normalize = normalize
         self._seen: Any = None
@@ -99,6 +102,9 @@ class Products:
             return evaluation.loss
 
         with self.computing():
+            if self.differences is not None:
+                self._by_differences(self.differences, vectors, products)
+                return
             schedule = self.schedule or self._planned()
             if self._compiler is not None and schedule.graphs != "kept":
                 raise ValueError(
@@ -117,6 +123,15 @@ class Products:
         if divisor != 1.0:
             for product in products:
                 product.div_(divisor)
+
+    def _by_differences(
+        self, differences: Differences, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor]
+    ) -> None:
+        assert self.snapshot is not None
+        for v, product in zip(vectors, products, strict=True):
+            differences.times(self.snapshot, self.visit, v, product)
+            assert self.pieces.totals is not None
+            product.div_(self.divisor(self.pieces.totals[1]))
 
     def _through(
         self, graph: Graph, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor], *, add: bool

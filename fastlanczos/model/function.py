@@ -105,6 +105,13 @@ class ModelFunction:
         loss = self._call(snapshot, chosen, batch, interception)
         return Evaluation(loss, chosen, interception)
 
+    def differentiate(self, snapshot: Snapshot, batch: Any, leaves: list[torch.Tensor]) -> BatchLoss:
+        """Return the loss of a batch at `leaves`, and add its derivatives to their `grad`.
+
+        By torch's own first derivatives, fused attention and reentrant checkpoints included.
+        """
+        return self._call(snapshot, leaves, batch, Interception(self.statistics, closed=False), backward=True)
+
     def reaches_next_batch_norm(self, snapshot: Snapshot, batch: Any, interception: Interception) -> bool:
         """Go forward to the batch norm whose moments `interception` collects; return whether there is one."""
         try:
@@ -115,7 +122,13 @@ class ModelFunction:
         return False
 
     def _call(
-        self, snapshot: Snapshot, leaves: list[torch.Tensor], batch: Any, interception: Interception
+        self,
+        snapshot: Snapshot,
+        leaves: list[torch.Tensor],
+        batch: Any,
+        interception: Interception,
+        *,
+        backward: bool = False,
     ) -> BatchLoss:
         of = {id(a): b for a, b in zip(snapshot.leaves, leaves, strict=True)}
         state = {f"model.{name}": of.get(id(p), p) for name, p in snapshot.parameters.items()}
@@ -124,13 +137,15 @@ class ModelFunction:
             torch.manual_seed(self._seed)
         before = torch.get_rng_state()
         with ExitStack() as stack:
-            # Fused attention and cuDNN's recurrent layers have no second derivative; the plain ones do.
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            if any(isinstance(m, torch.nn.RNNBase) for m in self.model.modules()):
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            if not backward:
+                # Fused attention and cuDNN's recurrent layers have no second derivative; the plain ones do.
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+                if any(isinstance(m, torch.nn.RNNBase) for m in self.model.modules()):
+                    stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             stack.enter_context(interception)
-            stack.enter_context(checkpoints(interception, partial(torch.func.functional_call, self._again, state)))
-            loss: BatchLoss = torch.func.functional_call(self._whole, state, (batch, interception))
+            if not backward:
+                stack.enter_context(checkpoints(interception, partial(torch.func.functional_call, self._again, state)))
+            loss: BatchLoss = torch.func.functional_call(self._whole, state, (batch, interception, backward))
         self.draws = self.draws or not torch.equal(before, torch.get_rng_state())
         if self.draws and self._seed is None:
             raise ValueError(
@@ -152,9 +167,12 @@ class _Whole(torch.nn.Module):
         self.model = model
         self._run = run
 
-    def forward(self, batch: Any, interception: Interception) -> BatchLoss:
-        """Return the loss of the batch."""
-        return self._run(self.model, batch, interception)
+    def forward(self, batch: Any, interception: Interception, backward: bool) -> BatchLoss:
+        """Return the loss of the batch; `backward` while the parameters are replaced, which checkpoints read again."""
+        loss = self._run(self.model, batch, interception)
+        if backward and loss.total.requires_grad:
+            loss.total.backward()
+        return loss
 
 
 class _Again(torch.nn.Module):

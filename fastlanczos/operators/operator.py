@@ -73,7 +73,7 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
         if "complex" in dtype_name(getattr(A, "dtype", None)):
             raise TypeError(f"A has dtype {A.dtype}: complex operators are not supported")
         matvec = A.matvec if hasattr(A, "matvec") else A.__matmul__
-        precision = precision_of(getattr(A, "dtype", None))
+        precision = max(precision_of(getattr(A, "dtype", None)), float(getattr(A, "precision", 0.0) or 0.0))
         matmat, into = getattr(A, "matmat", None), getattr(A, "multiply_into", None)
         return Operator(_side(A, dim), kind, precision, matvec=matvec, matmat=matmat, multiply_into=into)
     if callable(A):
