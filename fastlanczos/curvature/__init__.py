@@ -12,5 +12,6 @@
 | `compiled`        | products compiled by `torch.compile`                                      |
 | `schedule`        | `Schedule`: how products are computed, and what fits in memory            |
 | `schedule_choice` | the choice of a schedule, from measurements of the first batch            |
+| `preconditioned`  | P^1/2 H P^1/2 with an optimizer's second moments                          |
 | `concentration`   | `gradient_concentration`: where the gradient lies in the spectrum         |
 """

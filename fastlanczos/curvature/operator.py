@@ -248,6 +248,10 @@ class CurvatureOperator(ABC):
         assert pieces.totals is not None
         return pieces.totals[0]
 
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Return {name: the model's own parameter} of those that the operator acts on, in their order."""
+        return self._space.tensors()  # type: ignore[return-value]
+
     def unflatten(self, v: Any) -> dict[str, torch.Tensor]:
         """Return {name: tensor of the parameter's shape} for a flat vector, such as an eigenvector."""
         return self._space.unflatten(v)

@@ -12,6 +12,7 @@ from fastlanczos.curvature.fisher import FisherOperator
 from fastlanczos.curvature.gauss_newton import GGNOperator
 from fastlanczos.curvature.hessian import HessianOperator
 from fastlanczos.curvature.operator import CurvatureOperator
+from fastlanczos.curvature.preconditioned import PreconditionedOperator
 from fastlanczos.curvature.schedule import Schedule
 from fastlanczos.tracking.callbacks import lightning_callback, tensorboard_writer, trainer_callback, wandb_writer
 from fastlanczos.tracking.measure import measure
@@ -37,6 +38,7 @@ __all__ = [
     "GradientConcentration",
     "HessianOperator",
     "Measurement",
+    "PreconditionedOperator",
     "Records",
     "Schedule",
     "SpectrumTracker",
