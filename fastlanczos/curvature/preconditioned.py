@@ -24,8 +24,8 @@ class PreconditionedOperator:
         The curvature.
     P : torch.optim.Optimizer, tensor or array of shape (n,), or {name: tensor}
         An optimizer that has taken a step: Adam, AdamW and their like (exp_avg_sq; max_exp_avg_sq with amsgrad),
-        RMSprop or Adagrad; P = 1 / (sqrt(second moment) + eps), with Adam's bias correction, without the learning rate. Or P
-        itself, positive, flat or by the parameters' names.
+        RMSprop or Adagrad; P = 1 / (sqrt(second moment) + eps), with Adam's bias correction, without the learning
+        rate. Or P itself, positive, flat or by the parameters' names.
 
     Attributes
     ----------
