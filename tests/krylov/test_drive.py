@@ -124,3 +124,53 @@ def test_a_block_may_be_written_into():
     drive(group, as_operator(operator), bar=tqdm(disable=True))
     alone = fl.lanczos(lambda v: np.arange(N) * v, num_steps=20, v0=starts[1])
     assert group[1].alpha.tobytes() == alone.alpha.tobytes()
+
+
+class Into:
+    """Writes products into memory that it is given, and notes which."""
+
+    shape = (N, N)
+    dtype = np.dtype(float)
+
+    def __init__(self):
+        self.memory = set()
+
+    def matvec(self, v):
+        raise AssertionError("multiply_into is there")
+
+    def multiply_into(self, vectors, products):
+        assert len(vectors) == len(products)
+        for v, product in zip(vectors, products, strict=True):
+            assert v.shape == product.shape == (N,)
+            product[:] = A @ v
+            self.memory.add((v.ctypes.data, product.ctypes.data))
+
+
+def test_products_are_written_into_memory_that_is_reserved_once():
+    operator = Into()
+    density = fl.spectral_density(operator, num_probes=3, num_steps=20, seed=0)
+    plain = fl.spectral_density(lambda v: A @ v, N, num_probes=3, num_steps=20, seed=0)
+    assert density.nodes.tobytes() == plain.nodes.tobytes()
+    assert len(operator.memory) == 1  # probes one after the other
+    operator = Into()
+    group = iterations_of(RNG.normal(size=(3, N)), 20)
+    drive(group, as_operator(operator), bar=tqdm(disable=True))
+    assert len(operator.memory) == 3
+    assert fl.eigsh(Into(), 3, which="LA")[0] == pytest.approx(np.linalg.eigvalsh(A)[-3:], rel=1e-12)
+    assert fl.trace(Into(), "exp", num_steps=20, num_probes=3, seed=0, method="hutchinson").num_matvecs == 60
+
+
+def test_a_product_that_is_not_finite_is_told_and_the_run_is_kept():
+    operator = Into()
+    multiply, calls = operator.multiply_into, []
+
+    def broken(vectors, products):
+        multiply(vectors, products)
+        calls.append(1)
+        if len(calls) == 5:
+            products[0][3] = np.nan
+
+    operator.multiply_into = broken
+    with pytest.raises(fl.NonFiniteError, match="step 5 has 1 of 200 entries") as caught:
+        fl.lanczos(operator, num_steps=20, seed=0)
+    assert caught.value.partial.num_steps == 4

@@ -52,3 +52,21 @@ def test_seeds_of_every_kind():
 def test_an_unknown_distribution_is_told():
     with pytest.raises(ValueError, match="sphere, gaussian, rademacher; got 'normal'"):
         probe(3, seed_sequence(0), 0, "normal")
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_long_probe_has_the_same_bits_by_any_number_of_threads_and_in_any_memory(distribution):
+    n = 2**20 + 100
+    threads = fl.get_num_threads()
+    fl.set_num_threads(1)
+    try:
+        one = probe(n, seed_sequence(1), 2, distribution)
+    finally:
+        fl.set_num_threads(threads)
+    memory = np.empty(n)
+    again = probe(n, seed_sequence(1), 2, distribution, out=memory)
+    assert again is memory
+    assert np.array_equal(one, memory)
+    assert abs(float(np.mean(memory))) < 5 / np.sqrt(n)
+    assert abs(float(np.mean(memory**2)) - 1.0) < 0.01
+    assert not np.array_equal(memory[:100], memory[2**20 :])
