@@ -128,11 +128,12 @@ def aligned_rows(rows: int, columns: int, dtype: str) -> NDArray[Any]:
     Rows that start 64 KiB (or a multiple) apart would fall on the same cache sets and push each other out while a tile
     of all rows is in use, so such a distance is widened by one tile.
     """
-    line = 64 // np.dtype(dtype).itemsize
+    size = np.dtype(dtype).itemsize
+    line = 64 // size
     stride = -(-columns // line) * line
-    if rows > 1 and stride * np.dtype(dtype).itemsize % 65536 == 0:
+    if rows > 1 and stride * size % 65536 == 0:
         stride += 16 * line
     storage = np.empty(rows * stride + line, dtype)
-    first = -storage.ctypes.data // storage.itemsize % line
+    first = -storage.__array_interface__["data"][0] // size % line
     aligned = storage[first : first + rows * stride].reshape(rows, stride)
     return aligned[:, :columns]

@@ -26,9 +26,10 @@ class HostRun(_core.Run):
         self.dim = dim
         self.max_steps = min(max_steps, dim)
         self.basis = None if storage is None else aligned_rows(self.max_steps, dim, storage)
-        self.candidate = aligned_rows(1, dim, "float64")[0]
-        self.vector = aligned_rows(1, dim, "float64")[0]
-        self.recent = aligned_rows(1, RECENT_ROWS[storage] * dim, "float64")[0]
+        recent = RECENT_ROWS[storage]
+        vectors = aligned_rows(3 if recent == 1 else 2, dim, "float64")
+        self.candidate, self.vector = vectors[:2]
+        self.recent = vectors[2] if recent == 1 else aligned_rows(1, recent * dim, "float64")[0]
         super().__init__(dim, max_steps, self.basis, self.candidate, self.recent, self.vector)
 
     def product(self, x: Any, what: str) -> Float64:
