@@ -10,11 +10,14 @@ import numpy as np
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.gauss.brackets import Bounds, radau
 from fastlanczos.gauss.quadrature import quadratures
+from fastlanczos.gauss.residuals import converged, lowest_residual, residuals_of
 from fastlanczos.gauss.truncation import fewer_steps
 from fastlanczos.sums.functions import MatrixFunction
 
 __all__ = ["EXACT", "Recurrence", "Value", "last_changes", "values_of"]
 
+_EPSILON = float(np.finfo(np.float64).eps)
+_STEEP = 100.0  # times its value at the lowest node that f may be at rounding's distance from 0
 EXACT = (0.0, 0.0)  # changes of a value that no further step changes
 
 
@@ -41,13 +44,15 @@ class Value:
 
     `changes` are those of the Gauss rule from half of the steps to three quarters, and from there to all.
     `half_bracket` is half the distance of two rules that hold it between them, `value` then the middle; None where
-    there are none. `gauss` is the Gauss rule's value, `norm` the largest absolute node.
+    there are none. `blur` is how much of it hangs on where the measure around a node lies. `gauss` is the Gauss rule's
+    value, `norm` the largest absolute node.
     """
 
     value: float
     gauss: float
     changes: tuple[float, float]
     half_bracket: float | None
+    blur: float
     rounding: float
     norm: float
 
@@ -68,16 +73,20 @@ def values_of(
     changes = [EXACT] * len(runs)
     for i, (half, most) in zip(fewer, before, strict=True):
         changes[i] = most - half, gauss[i] - most
+    blurs = _blurs(f, dim, runs, rules) if estimated and None in others else [0.0] * len(runs)
     return [
         Value(
             run.size * (value if other is None else 0.5 * (value + other)),
             run.size * value,
             (run.size * changed[0], run.size * changed[1]),
             None if other is None else 0.5 * run.size * abs(value - other),
+            run.size * blur,
             run.size * float(doubt.sum()),
             float(np.abs(x).max()),
         )
-        for run, (x, _), value, other, changed, doubt in zip(runs, rules, gauss, others, changes, doubts, strict=True)
+        for run, (x, _), value, other, changed, blur, doubt in zip(
+            runs, rules, gauss, others, changes, blurs, doubts, strict=True
+        )
     ]
 
 
@@ -96,6 +105,77 @@ def _of_fewer(f: MatrixFunction, dim: int, of: Sequence[tuple[Recurrence, tuple[
     """Return f by the Gauss rules of each run's first steps, for the numbers of steps beside it."""
     found = iter(f.integrals(quadratures([run.shorter(m) for run, steps in of for m in steps]), dim))
     return [[next(found) for _ in steps] for _, steps in of]
+
+
+def _blurs(
+    f: MatrixFunction, dim: int, runs: Sequence[Recurrence], rules: Sequence[tuple[Float64, Float64]]
+) -> list[float]:
+    """Return for each run what f is in doubt by if the measure at a node lies half and half to both sides of it.
+
+    A node stands for eigenvalues around it, at about the distance of its residual. All rules agree where f jumps, has a
+    kink or a singularity between such eigenvalues, as long as no node is on the other side. Nodes whose residual is as
+    large as the distance to the next one are those that have not converged: differences of rules see them move.
+    """
+    blurs = [0.0] * len(runs)
+    open_ = [i for i, run in enumerate(runs) if not run.exact]
+    if not open_ or (f.signs is not None and not f.needs):  # nothing, or exp
+        return blurs
+    if f.signs is not None and all(rules[i][0][0] > 0.0 for i in open_):  # smooth above 0
+        residuals = np.array([lowest_residual(runs[i].beta, *rules[i]) for i in open_])
+        nodes, shares = (np.array([rules[i][k][0] for i in open_]) for k in (0, 1))
+        least = dim * _EPSILON * max(float(rules[i][0][-1]) for i in open_)
+        for i, doubt in zip(open_, shares * _doubts_near_zero(f, nodes, residuals, least), strict=True):
+            blurs[i] = float(doubt)
+        return blurs
+    all_ = residuals_of([(runs[i].alpha, runs[i].beta) for i in open_])
+    within = [converged(rules[i][0], r) for i, r in zip(open_, all_, strict=True)]
+    nodes = np.concatenate([rules[i][0][k] for i, k in zip(open_, within, strict=True)])
+    doubts = _doubts(f, nodes, np.concatenate([r[k] for r, k in zip(all_, within, strict=True)]))
+    ends = np.cumsum([len(k) for k in within])[:-1]
+    for i, k, doubt in zip(open_, within, np.split(doubts, ends), strict=True):
+        blurs[i] = float(rules[i][1][k] @ doubt) + (0.0 if f.needs else _doubt_at_zero(f, *rules[i]))
+    return blurs
+
+
+def _doubts(f: MatrixFunction, x: Float64, r: Float64) -> Float64:
+    """Return f's second difference at a distance r, less four times that at half of it, which leaves smooth f out."""
+    with np.errstate(all="ignore"):
+        low, high, lower, higher, here = np.split(
+            np.asarray(f.call(np.concatenate([x - r, x + r, x - r / 2, x + r / 2, x])), dtype=np.float64), 5
+        )
+        whole, half = low + high - 2.0 * here, lower + higher - 2.0 * here
+        doubt = np.minimum(np.abs(whole - 4.0 * half), np.maximum(np.abs(whole), np.abs(half)))
+    return np.where(np.isfinite(doubt), doubt, 0.0)
+
+
+def _doubts_near_zero(f: MatrixFunction, x: Float64, r: Float64, least: float) -> Float64:
+    """Return the doubt at lowest nodes of a function that is smooth above 0, and singular there.
+
+    Where the residual says that the measure may reach down to 0, it is taken for lognormal if f changes slowly, such as
+    the logarithm. If f grows beyond all bounds nothing is known, and it may be at `least`.
+    """
+    doubts = _doubts(f, x, np.minimum(r, 0.5 * x))
+    far = r > 0.5 * x
+    if far.any():
+        centre, width = x[far], np.log1p((r[far] / x[far]) ** 2)
+        low, high = (centre * np.exp(-0.5 * width + sign * np.sqrt(width)) for sign in (-1.0, 1.0))
+        with np.errstate(all="ignore"):
+            at = [np.asarray(f.call(t), dtype=np.float64) for t in (low, high, centre, np.full_like(centre, least))]
+        mild = np.abs(at[0] + at[1] - 2.0 * at[2])
+        doubts[far] = np.where(np.abs(at[3]) > _STEEP * np.abs(at[2]), np.abs(at[3]), np.maximum(doubts[far], mild))
+    return doubts
+
+
+def _doubt_at_zero(f: MatrixFunction, nodes: Float64, weights: Float64) -> float:
+    """Return what a cusp or jump of f at 0, between two nodes, puts in doubt: the weight beside it may all be at 0."""
+    k = int(np.searchsorted(nodes, 0.0))
+    if k in (0, len(nodes)) or nodes[k] == 0.0:
+        return 0.0
+    left, right = nodes[k - 1], nodes[k]
+    with np.errstate(all="ignore"):
+        at_left, at_zero, at_right = np.asarray(f.call(np.array([left, 0.0, right])), dtype=np.float64)
+        off = abs(float(at_zero - (at_left * right - at_right * left) / (right - left)))
+    return 2.0 * float(max(weights[k - 1], weights[k])) * off if np.isfinite(off) else 0.0
 
 
 def _other_ends(

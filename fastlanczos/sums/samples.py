@@ -59,6 +59,7 @@ class Samples:
         self._samples: list[float] = []
         self._changes: list[tuple[float, float]] = []
         self._evaluated: list[tuple[Recurrence, Value]] = []
+        self._blurs: list[float] = []
         self._last: tuple[int, Float64] = 0, np.zeros(3)  # changes in the last steps, summed over so many probes
         self._half_brackets: list[float] = []  # half the distance of two rules that hold a sample between them
         self._ended: list[Recurrence] = []  # of which samples are still to be made
@@ -85,6 +86,7 @@ class Samples:
         if self._rest == 0:
             self._samples += [0.0] * number
             self._changes += [EXACT] * number
+            self._blurs += [0.0] * number
             self._half_brackets += [0.0] * number
         else:
             self._run(range(self.count, self.count + number), bar)
@@ -126,14 +128,16 @@ class Samples:
         """Return what the finite number of steps leaves of the mean over the probes: a bound, or an estimate.
 
         The estimate is the largest of what a geometric series of the changes leaves, what a power of the steps does
-        (functions that are singular near the spectrum), and twice how much the last steps changed the sum to and fro
-        (functions with kinks and jumps). The last is looked at where the others are not negligible beside the choice of
+        (functions that are singular near the spectrum), what the measure's spread around its nodes puts in doubt (the
+        same inside clusters), and twice how much the last steps changed the sum to and fro (functions with kinks and
+        jumps). The last is looked at where the others are not negligible beside the choice of
         probes: it takes three rules more of each.
         """
         if self.bracketed:
             return float(np.mean(self._half_brackets))
         before, after = np.mean(self._changes, axis=0)
         remainder = float(max(series_remainder(before, after), algebraic_remainder(before, after)))
+        remainder = max(remainder, float(np.mean(self._blurs)))
         noise = float(standard_error(np.array(self._samples))) if self.count > 1 else 0.0
         if max(abs(before), abs(after)) <= _NEGLIGIBLE * noise:
             return remainder
@@ -239,6 +243,7 @@ class Samples:
             for value, projection in zip(values, self._projections, strict=True):
                 self._samples.append(value.value)
                 self._changes.append(value.changes)
+                self._blurs.append(value.blur)
                 if value.half_bracket is not None:
                     self._half_brackets.append(value.half_bracket)
                 self._rounding = max(self._rounding, value.rounding)
