@@ -33,6 +33,7 @@ _BLOCK = 64  # pivots at once, at most
 _EPSILON = float(np.finfo(np.float64).eps)
 _ROUNDING = 1e-12  # of the kernel: what is left below it is rounding, and its inverse would be noise
 _MOST = 4  # "auto" takes no more pivots than the dimension over this
+_REDUNDANT = 1e-3  # of a pivot that others of its block leave, below which it is not taken
 _NOTHING = 1e-3  # of what is left of the kernel beside D, in the trace
 
 
@@ -263,7 +264,10 @@ def _work(n: int, rank: int, left: Float64, num_products: int) -> float:
 
 
 def _pivoted(block: Float64, floor: float) -> tuple[np.ndarray[Any, Any], Float64]:
-    """Return the pivots of a block of which more than `floor` is left beside others, and their Cholesky factor."""
+    """Return the pivots of a block of which enough is left beside others, and their Cholesky factor.
+
+    One of which little is left has lost as many digits, which F F' would have in excess of the kernel.
+    """
     kept: list[int] = []
     L = np.zeros_like(block)
     for j in range(len(block)):
@@ -271,7 +275,7 @@ def _pivoted(block: Float64, floor: float) -> tuple[np.ndarray[Any, Any], Float6
         for at, i in enumerate(kept):
             row[at] = (block[j, i] - row[:at] @ L[i, :at]) / L[i, at]
         rest = block[j, j] - row[: len(kept)] @ row[: len(kept)]
-        if rest > floor:
+        if rest > max(floor, _REDUNDANT * block[j, j]):
             row[len(kept)] = np.sqrt(rest)
             kept.append(j)
     chosen = np.array(kept, dtype=np.intp)

@@ -123,8 +123,12 @@ def _blurs(
     if f.signs is not None and all(rules[i][0][0] > 0.0 for i in open_):  # smooth above 0
         residuals = np.array([lowest_residual(runs[i].beta, *rules[i]) for i in open_])
         nodes, shares = (np.array([rules[i][k][0] for i in open_]) for k in (0, 1))
+        far = np.flatnonzero(residuals > nodes)  # where the short way may have suffered from nodes found twice
+        for j, r in zip(far, residuals_of([(runs[open_[j]].alpha, runs[open_[j]].beta) for j in far]), strict=True):
+            residuals[j] = min(residuals[j], r[0])
+        gaps = np.array([rules[i][0][1] - rules[i][0][0] if len(rules[i][0]) > 1 else np.inf for i in open_])
         least = dim * _EPSILON * max(float(rules[i][0][-1]) for i in open_)
-        for i, doubt in zip(open_, shares * _doubts_near_zero(f, nodes, residuals, least), strict=True):
+        for i, doubt in zip(open_, shares * _doubts_near_zero(f, nodes, residuals, gaps, least), strict=True):
             blurs[i] = float(doubt)
         return blurs
     all_ = residuals_of([(runs[i].alpha, runs[i].beta) for i in open_])
@@ -148,20 +152,21 @@ def _doubts(f: MatrixFunction, x: Float64, r: Float64) -> Float64:
     return np.where(np.isfinite(doubt), doubt, 0.0)
 
 
-def _doubts_near_zero(f: MatrixFunction, x: Float64, r: Float64, least: float) -> Float64:
+def _doubts_near_zero(f: MatrixFunction, x: Float64, r: Float64, gap: Float64, least: float) -> Float64:
     """Return the doubt at lowest nodes of a function that is smooth above 0, and singular there.
 
-    Where the residual says that the measure may reach down to 0, it is taken for lognormal if f changes slowly, such as
-    the logarithm. If f grows beyond all bounds nothing is known, and it may be at `least`.
+    Where the residual says that the measure may reach down to 0, and the node is apart from the next one, it is taken
+    for lognormal if f changes slowly, such as the logarithm. If f grows beyond all bounds nothing is known, and the
+    measure may be at `least`.
     """
-    doubts = _doubts(f, x, np.minimum(r, 0.5 * x))
-    far = r > 0.5 * x
+    doubts = np.where(r <= 0.5 * gap, _doubts(f, x, np.minimum(r, 0.9 * x)), 0.0)
+    far = r > x
     if far.any():
         centre, width = x[far], np.log1p((r[far] / x[far]) ** 2)
         low, high = (centre * np.exp(-0.5 * width + sign * np.sqrt(width)) for sign in (-1.0, 1.0))
         with np.errstate(all="ignore"):
             at = [np.asarray(f.call(t), dtype=np.float64) for t in (low, high, centre, np.full_like(centre, least))]
-        mild = np.abs(at[0] + at[1] - 2.0 * at[2])
+        mild = np.where(r[far] <= 0.5 * gap[far], np.abs(at[0] + at[1] - 2.0 * at[2]), 0.0)
         doubts[far] = np.where(np.abs(at[3]) > _STEEP * np.abs(at[2]), np.abs(at[3]), np.maximum(doubts[far], mild))
     return doubts
 

@@ -97,7 +97,10 @@ def test_the_quadratures_error_is_seen_from_the_last_steps():
     converged = fl.trace(A, "log", num_steps=290, num_probes=20, seed=0, method="hutchinson").value
     for m in (16, 32, 64, 128):
         e = fl.trace(A, "log", num_steps=m, num_probes=20, seed=0, method="hutchinson")
-        assert abs(e.value - converged) <= e.quadrature_error <= 30 * abs(e.value - converged) + 1e-9
+        # The lowest node's residual reaches down to 0: without bounds= the spectrum might too.
+        assert abs(e.value - converged) <= e.quadrature_error <= 100 * abs(e.value - converged) + 1e-9
+        known = fl.trace(A, "log", num_steps=m, num_probes=20, seed=0, method="hutchinson", bounds=(1e-4, None))
+        assert known.quadrature_error < e.quadrature_error
 
 
 def test_the_same_seed_gives_the_same_bits_and_callables_the_same_sums():
