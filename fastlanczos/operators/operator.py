@@ -75,7 +75,9 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
         matvec = A.matvec if hasattr(A, "matvec") else A.__matmul__
         precision = max(precision_of(getattr(A, "dtype", None)), float(getattr(A, "precision", 0.0) or 0.0))
         matmat, into = getattr(A, "matmat", None), getattr(A, "multiply_into", None)
-        return Operator(_side(A, dim), kind, precision, matvec=matvec, matmat=matmat, multiply_into=into)
+        if matmat is None and _is_linear_operator(A):
+            matmat = matvec
+        return Operator(_side(A, dim), kind, precision, matvec=matvec, matmat=matmat, multiply_into=into, source=A)
     if callable(A):
         return Operator(_dimension_of_callable(dim, v0), kind, precision_of("float64"), matvec=A)
     raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
@@ -130,8 +132,15 @@ def _device_matrix(A: Any, dim: int | None) -> Operator:
     return Operator(side, kind, precision, matvec=matrix.__matmul__, matmat=matrix.__matmul__, source=A)
 
 
+def _is_linear_operator(A: Any) -> bool:
+    """Whether A is one of the linear_operator library's (GPyTorch's), which multiply tensors only."""
+    return type(A).__module__.split(".")[0] == "linear_operator"
+
+
 def _array_of_operator(A: Any) -> Any:
-    """An array of the kind that an operator on a GPU works on (a network's Hessian, CuPy's operators), or None."""
+    """An array of the kind that an operator works on, if not NumPy's: on a GPU, or of linear_operator's; or None."""
+    if _is_linear_operator(A):
+        return sys.modules["torch"].empty(1, dtype=A.dtype, device=A.device)
     if type(A).__module__.startswith("cupyx"):
         return sys.modules["cupy"].empty(1, "float64")
     torch = sys.modules.get("torch")

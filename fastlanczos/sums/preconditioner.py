@@ -10,6 +10,7 @@ Pivots are drawn in proportion to what is left of the diagonal, a block at a tim
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from fastlanczos.engine.kinds import NumpyKind
 from fastlanczos.gauss.brackets import Bounds, Signs
 from fastlanczos.operators.operator import Operator
 from fastlanczos.sums.functions import MatrixFunction
-from fastlanczos.sums.products import multiply
+from fastlanczos.sums.products import multiply, on_host
 
 __all__ = ["LowRank", "Preconditioned", "low_rank_of", "preconditioned", "require_no_diagonal"]
 
@@ -144,7 +145,7 @@ def preconditioned(
         bounds, scale = Bounds(), 1.0
     else:
         D = _diagonal_of(diagonal, operator.dim)
-        matrix = _matrix_of(operator)
+        matrix = _Columns(operator)
         generator = np.random.default_rng(seeds.spawn(1)[0])
         P = low_rank_of(matrix, D, preconditioner, num_products, generator)
         # R v and K R v err by eps, and eps |K|, which is some |P|; R' enlarges what is not of K's large eigenvectors.
@@ -192,19 +193,37 @@ def _diagonal_of(diagonal: Any, n: int) -> Float64:
     return D
 
 
-def _matrix_of(operator: Operator) -> Any:
-    A = operator.source
-    if is_tensor(A):
-        A = matrix_of_tensor(A)
-    if operator.native is None or not (isinstance(A, np.ndarray) or scipy.sparse.issparse(A)):
-        raise ValueError(
-            "preconditioner as a rank or 'auto' reads columns of A, which is known by its products only: pass the "
-            "matrix, or an object with inverse_root(v), P^-1/2 v, and logdet, log det P"
-        )
-    return A.tocsc() if scipy.sparse.issparse(A) else A
+class _Columns:
+    """The diagonal and columns of a matrix that can be asked for them, in float64."""
+
+    def __init__(self, operator: Operator) -> None:
+        A = operator.source
+        if is_tensor(A):
+            A = matrix_of_tensor(A)
+        known = operator.native is not None and (isinstance(A, np.ndarray) or scipy.sparse.issparse(A))
+        if not known and not hasattr(A, "columns") and not hasattr(A, "to_dense"):
+            raise ValueError(
+                "preconditioner as a rank or 'auto' reads columns of A, which is known by its products only: pass the "
+                "matrix, an operator that has diagonal() and columns(indices), one of linear_operator's, or as "
+                "preconditioner an object with inverse_root(v), P^-1/2 v, and logdet, log det P"
+            )
+        self._A = A.tocsc() if scipy.sparse.issparse(A) else A
+
+    def diagonal(self) -> Float64:
+        return on_host(self._A.diagonal())
+
+    def at(self, indices: Any) -> Float64:
+        A = self._A
+        if hasattr(A, "columns"):
+            found = A.columns(indices)
+        elif hasattr(A, "to_dense"):  # linear_operator's
+            found = A[:, sys.modules["torch"].from_numpy(np.asarray(indices))].to_dense()
+        else:
+            found = A[:, indices].toarray() if scipy.sparse.issparse(A) else A[:, indices]
+        return np.array(on_host(found))
 
 
-def low_rank_of(A: Any, D: Float64, rank: Any, num_products: int, generator: np.random.Generator) -> LowRank:
+def low_rank_of(A: _Columns, D: Float64, rank: Any, num_products: int, generator: np.random.Generator) -> LowRank:
     """Return P for a kernel A - diag(D) of at most so many pivots; "auto" weighs them against products that they save.
 
     Raises ValueError if A - diag(D) is not positive semidefinite.
@@ -214,7 +233,7 @@ def low_rank_of(A: Any, D: Float64, rank: Any, num_products: int, generator: np.
     if isinstance(rank, str) and not automatic:
         raise ValueError(f"preconditioner must be a rank, 'auto', or an object, got {rank!r}")
     most = max(1, n // _MOST) if automatic else min(as_dimension(rank, "preconditioner"), n)
-    own = np.asarray(A.diagonal(), dtype=np.float64)
+    own = A.diagonal()
     left, scale = own - D, float(np.abs(own).max())
     lowest, floor = float(left.min()), _ROUNDING * scale
     if lowest < -1e-10 * scale:
@@ -229,7 +248,7 @@ def low_rank_of(A: Any, D: Float64, rank: Any, num_products: int, generator: np.
         left[left <= floor] = 0.0
         size = min(_BLOCK, most - count, max(1, count // 2), int(np.count_nonzero(left)))
         pivots = np.sort(generator.choice(n, size, replace=False, p=left / left.sum()))
-        columns = A[:, pivots].toarray() if scipy.sparse.issparse(A) else np.array(A[:, pivots], dtype=np.float64)
+        columns = A.at(pivots)
         columns[pivots, np.arange(size)] -= D[pivots]
         columns -= G[:, :count] @ G[pivots, :count].T
         kept, L = _pivoted(columns[pivots], floor)

@@ -83,10 +83,10 @@ def trace(
         and powers a low bound above 0, for "exp" a high one, makes the quadrature's part of the error a theorem: the
         Gauss rule and a Gauss-Radau rule hold each probe's value between them. For a kernel matrix K + s I, low is s.
     preconditioner : int, "auto" or object, optional
-        For "log" and a kernel matrix K + D: a number of pivots of a partial Cholesky factorization of K, read from
-        columns of the matrix A. Few steps and few probes are then enough, and the steps' part of the error is a
-        theorem. "auto" weighs the pivots against the products that they save. An object has inverse_root(v), which
-        returns P^-1/2 v, and logdet, log det P.
+        For "log" and "inv" and a kernel matrix K + D: a number of pivots of a partial Cholesky factorization of K, read
+        from columns of the matrix A, of an operator with diagonal() and columns(indices), or of linear_operator's. Few
+        steps and few probes are then enough, and the steps' part of the error is a theorem. "auto" weighs the pivots
+        against the products that they save. An object has inverse_root(v), which returns P^-1/2 v, and logdet, log det P.
     diagonal : float or array_like, shape (n,), optional
         The part D of A that `preconditioner` takes for noise, such as s of K + s I.
     seed : int, SeedSequence, Generator or None

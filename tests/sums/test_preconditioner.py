@@ -6,7 +6,8 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 import fastlanczos as fl
-from fastlanczos.sums.preconditioner import low_rank_of
+from fastlanczos.operators.operator import as_operator
+from fastlanczos.sums.preconditioner import _Columns, low_rank_of
 
 X = np.random.default_rng(0).random((600, 2))
 
@@ -41,7 +42,7 @@ def test_a_kernel_that_the_rank_exhausts_takes_hardly_any_product():
 def test_p_has_no_more_than_k_and_its_root_and_determinant_are_its_own():
     K = kernel(0.1, np.linspace(1e-3, 1e-2, 600))
     D = np.linspace(1e-3, 1e-2, 600)
-    P = low_rank_of(K, D, 80, 1000, np.random.default_rng(0))
+    P = low_rank_of(_Columns(as_operator(K)), D, 80, 1000, np.random.default_rng(0))
     root = np.sqrt(D)[:, None]
     dense = root * (np.eye(600) + (P.U * P.g) @ P.U.T) * root.T
     assert np.linalg.eigvalsh(K - dense).min() > -1e-12
@@ -112,6 +113,43 @@ def test_auto_takes_no_pivots_where_none_pay_and_enough_where_they_do():
     many = fl.logdet(kernel(0.3, 1e-6), preconditioner="auto", diagonal=1e-6, seed=0, num_probes=10)
     assert many.info["rank"] > 50
     assert many.half_width() < 1e-3 * abs(many.value)
+
+
+class Kernel:
+    """A kernel that is never written out: products and columns."""
+
+    shape, dtype = (600, 600), np.dtype(float)
+
+    def __init__(self, K):
+        self.K = K
+
+    def matvec(self, v):
+        return self.K @ v
+
+    def diagonal(self):
+        return np.diag(self.K)
+
+    def columns(self, indices):
+        return self.K[:, indices]
+
+
+def test_an_operator_that_gives_columns():
+    K = kernel(0.2, 1e-4)
+    e = fl.logdet(Kernel(K), preconditioner=100, diagonal=1e-4, seed=0)
+    same = fl.logdet(K, preconditioner=100, diagonal=1e-4, seed=0)
+    assert e.value == pytest.approx(same.value, rel=1e-9)
+
+
+def test_linear_operators():
+    linear_operator = pytest.importorskip("linear_operator")
+    import torch
+
+    K = torch.from_numpy(kernel(0.2, 0.0))
+    A = linear_operator.to_linear_operator(K).add_diagonal(torch.tensor(1e-4, dtype=torch.float64))
+    exact = np.linalg.slogdet(kernel(0.2, 1e-4))[1]
+    e = fl.logdet(A, preconditioner=100, diagonal=1e-4, seed=0)
+    assert e.interval(0.999)[0] <= exact <= e.interval(0.999)[1]
+    assert e.half_width() < 1e-3 * abs(exact)
 
 
 def test_the_same_seed_gives_the_same_bits():
