@@ -86,7 +86,8 @@ def trace(
         For "log" and "inv" and a kernel matrix K + D: a number of pivots of a partial Cholesky factorization of K, read
         from columns of the matrix A, of an operator with diagonal() and columns(indices), or of linear_operator's. Few
         steps and few probes are then enough, and the steps' part of the error is a theorem. "auto" weighs the pivots
-        against the products that they save. An object has inverse_root(v), which returns P^-1/2 v, and logdet, log det P.
+        against the products that they save. An object has inverse_root(v), which returns P^-1/2 v, and logdet, log det
+        P.
     diagonal : float or array_like, shape (n,), optional
         The part D of A that `preconditioner` takes for noise, such as s of K + s I.
     seed : int, SeedSequence, Generator or None

@@ -62,3 +62,17 @@ def dense_hessian(model, loss_fn, data, names=None):
     with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH):
         parts = [torch.autograd.functional.hessian(lambda t, x=x, y=y: loss(t, x, y), flat) * len(y) for x, y in data]
     return sum(parts) / total
+
+
+class Cube(torch.autograd.Function):
+    """x^3, whose backward torch does not differentiate."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return 3 * ctx.saved_tensors[0] ** 2 * grad

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from cases.curvature import CASES
+from cases.networks import Cube
 from torch.utils.checkpoint import checkpoint
 
 import fastlanczos as fl
@@ -36,21 +37,6 @@ def test_products_are_those_of_second_derivatives(name, dtype, error):
     assert "finite differences (relative error about" in repr(H)
 
 
-class Cubic(torch.autograd.Function):
-    """x^3, whose backward torch does not differentiate."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**3
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return 3 * grad * x**2
-
-
 class Awkward(nn.Module):
     """What has no second derivative in torch: a custom function, reentrant checkpointing, EmbeddingBag."""
 
@@ -64,7 +50,7 @@ class Awkward(nn.Module):
             x = F.embedding(tokens, self.bag.weight).mean(1)
             return self.last(self.inner(x) ** 3)
         x = self.bag(tokens)
-        return self.last(Cubic.apply(checkpoint(self.inner, x, use_reentrant=True)))
+        return self.last(Cube.apply(checkpoint(self.inner, x, use_reentrant=True)))
 
 
 def test_what_has_no_second_derivative():

@@ -10,7 +10,7 @@ import fastlanczos as fl
 
 torch = pytest.importorskip("torch")
 from cases import curvature as cases  # noqa: E402
-from cases.networks import batches, convolutional, images, mlp, seeded  # noqa: E402
+from cases.networks import Cube, batches, convolutional, images, mlp, seeded  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
 from fastlanczos.torch import Schedule  # noqa: E402
@@ -142,17 +142,6 @@ def test_data_of_unknown_length_that_need_more_memory_than_the_first_batch_shows
 
 @pytest.mark.parametrize("operator", [flt.HessianOperator, flt.GGNOperator])
 def test_an_operation_without_a_second_derivative_is_told_where_torch_would_give_zeros(operator):
-    class Cube(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx, grad):
-            return 3 * ctx.saved_tensors[0] ** 2 * grad
-
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
