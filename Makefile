@@ -66,6 +66,8 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/eigsh.py
 	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/sums.py
+	$(BIN)/python benchmarks/intervals.py
+	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/same_products.py
 	$(BIN)/python benchmarks/hessian.py
 	$(BIN)/python benchmarks/tracking.py
