@@ -141,11 +141,20 @@ def _blurs(
     return blurs
 
 
+def _beside(f: MatrixFunction, x: Float64) -> Float64:
+    """Return f at points beside the nodes, NaN where it is not defined: a user's f needs to be on the spectrum only."""
+    try:
+        values = np.asarray(f.call(x))
+    except Exception:
+        return np.full(x.shape, np.nan)
+    return values.astype(np.float64) if values.dtype.kind in "fiub" else np.full(x.shape, np.nan)
+
+
 def _doubts(f: MatrixFunction, x: Float64, r: Float64) -> Float64:
     """Return f's second difference at a distance r, less four times that at half of it, which leaves smooth f out."""
     with np.errstate(all="ignore"):
         low, high, lower, higher, here = np.split(
-            np.asarray(f.call(np.concatenate([x - r, x + r, x - r / 2, x + r / 2, x])), dtype=np.float64), 5
+            _beside(f, np.concatenate([x - r, x + r, x - r / 2, x + r / 2, x])), 5
         )
         whole, half = low + high - 2.0 * here, lower + higher - 2.0 * here
         doubt = np.minimum(np.abs(whole - 4.0 * half), np.maximum(np.abs(whole), np.abs(half)))
@@ -165,7 +174,7 @@ def _doubts_near_zero(f: MatrixFunction, x: Float64, r: Float64, gap: Float64, l
         centre, width = x[far], np.log1p((r[far] / x[far]) ** 2)
         low, high = (centre * np.exp(-0.5 * width + sign * np.sqrt(width)) for sign in (-1.0, 1.0))
         with np.errstate(all="ignore"):
-            at = [np.asarray(f.call(t), dtype=np.float64) for t in (low, high, centre, np.full_like(centre, least))]
+            at = [_beside(f, t) for t in (low, high, centre, np.full_like(centre, least))]
         mild = np.where(r[far] <= 0.5 * gap[far], np.abs(at[0] + at[1] - 2.0 * at[2]), 0.0)
         doubts[far] = np.where(np.abs(at[3]) > _STEEP * np.abs(at[2]), np.abs(at[3]), np.maximum(doubts[far], mild))
     return doubts
@@ -178,7 +187,7 @@ def _doubt_at_zero(f: MatrixFunction, nodes: Float64, weights: Float64) -> float
         return 0.0
     left, right = nodes[k - 1], nodes[k]
     with np.errstate(all="ignore"):
-        at_left, at_zero, at_right = np.asarray(f.call(np.array([left, 0.0, right])), dtype=np.float64)
+        at_left, at_zero, at_right = _beside(f, np.array([left, 0.0, right]))
         off = abs(float(at_zero - (at_left * right - at_right * left) / (right - left)))
     return 2.0 * float(max(weights[k - 1], weights[k])) * off if np.isfinite(off) else 0.0
 

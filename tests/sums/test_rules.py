@@ -90,3 +90,13 @@ def test_a_cusp_at_zero_between_two_nodes_is_seen():
     cusp = as_function(lambda x: np.abs(x) ** 0.1)
     (value,) = values_of(cusp, 80, [run], Bounds(), 1e-16)
     assert value.blur > 0.2 * abs(value.value - np.sum(np.abs(d) ** 0.1))
+
+
+def test_a_function_need_not_be_defined_beside_the_spectrum():
+    def strict(x):
+        if (x < 1.0).any() or (x > 6.0).any():
+            raise ArithmeticError("outside")
+        return np.sqrt(x - 1.0)
+
+    e = fl.trace(np.diag(CLUSTER), strict, num_steps=12, num_probes=3, seed=0)
+    assert np.isfinite(e.half_width())
