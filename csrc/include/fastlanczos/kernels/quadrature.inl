@@ -2,7 +2,8 @@
 // instruction_set.inl. Entry i of the matrix in a lane is at [i * kLanes + lane]. As many lanes as a register has go
 // together: compilers make scalar code of masks that are wider than a register.
 
-// For the lanes of a register. first[lane]: the lowest i in low[lane] .. high[lane] - 1 whose off-diagonal is negligible, otherwise high[lane].
+// For the lanes of a register. first[lane]: the lowest i in low[lane] .. high[lane] - 1 whose off-diagonal is
+// negligible, otherwise high[lane].
 FASTLANCZOS_INLINE void find_blocks_of_register(const double* d, const double* e, const long long* low,
                                                 const long long* high, long long* first) {
     constexpr double eps = 2.220446049250313e-16;
@@ -36,8 +37,8 @@ FASTLANCZOS_INLINE void find_blocks_of_register(const double* d, const double* e
     for (Index lane = 0; lane < kWidth; ++lane) first[lane] = static_cast<long long>(found[lane] + 0.5);
 }
 
-// One QL sweep with the given shifts on rows low .. high of the matrix in each lane of a register; nothing where high ==
-// low. `row` is the first row of the eigenvectors.
+// One QL sweep with the given shifts on rows low .. high of the matrix in each lane of a register; nothing where high
+// == low. `row` is the first row of the eigenvectors.
 FASTLANCZOS_INLINE void ql_sweep_of_register(double* d, double* e, double* row, const long long* low,
                                              const long long* high, const double* shifts) {
     Index bottom = low[0], top = high[0];
