@@ -18,7 +18,7 @@ FLOORS = [
     {"arguments", "errors", "_core", "_cuda"},
     {"arrays"},
     {"engine"},
-    {"gauss", "probes", "operators", "system"},
+    {"gauss", "probes", "operators", "system", "closed_forms"},
     {"krylov"},
     {"density", "eigenpairs", "sums", "model"},
     {"curvature"},

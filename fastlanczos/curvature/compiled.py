@@ -41,6 +41,7 @@ class CompiledGraph:
 
     def __init__(self, graph: Graph, compiler: Compiler) -> None:
         self._graph, self._compiler = graph, compiler
+        self.reached = graph.reached
         self._products: dict[Any, Callable[..., Any]] = {}
 
     def check(self) -> None:

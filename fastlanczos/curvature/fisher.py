@@ -9,18 +9,17 @@ import numpy as np
 import torch
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.curvature.gauss_newton import _output_tensors
-from fastlanczos.curvature.graphs import Graph, JacobianGraph
-from fastlanczos.curvature.operator import CurvatureOperator
-from fastlanczos.model.function import Evaluation
+from fastlanczos.curvature.gauss_newton import output_tensors
+from fastlanczos.curvature.jacobian import Inner, JacobianOperator
 from fastlanczos.model.interception import LossCall
+from fastlanczos.model.losses import BatchLoss
 
 __all__ = ["FisherOperator"]
 
 _KINDS = ("empirical", "exact", "monte-carlo")
 
 
-class FisherOperator(CurvatureOperator):
+class FisherOperator(JacobianOperator):
     """Products with the Fisher information matrix (1/N) sum_i E[g_i g_i'], g_i the gradient of one sample's loss.
 
     "empirical" uses the targets of the data; "exact" the expectation over targets drawn from the model's own
@@ -81,37 +80,36 @@ class FisherOperator(CurvatureOperator):
         self._draw_seed = int(np.random.SeedSequence(draw_seed).generate_state(1)[0])
         self._options |= {"kind": kind, "num_draws": num_draws, "draw_seed": draw_seed}
 
-    def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
-        call = evaluation.loss.call
-        if self._kind == "empirical":
-            rows, inner = self._empirical(evaluation, call)
-        elif call is None or call.family is None or call.scores_of is None:
-            raise ValueError(
-                f'kind="{self._kind}" needs a loss that is the negative logarithm of a known distribution: loss_fn '
-                "must "
-                "end with cross_entropy (with class indices, or without weights) or mse_loss. "
-                'kind="empirical" works with any loss'
-            )
-        elif call.family == "categorical":
-            rows, inner = call.scores_of, self._categorical(call)
-        else:
-            rows, inner = call.scores_of, self._gaussian(call)
-        return JacobianGraph(evaluation, [rows], lambda pushed: [inner(pushed[0])])
-
-    def _empirical(
-        self, evaluation: Evaluation, call: LossCall | None
-    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        loss = evaluation.loss
-        if call is not None and call.scores_of is not None:
-            rows = call.scores_of
-        else:
-            tensors = _output_tensors(loss.outputs)
-            if len(tensors) > 1 or tensors[0].shape[:1] != (loss.num_samples,):
+    def _outputs(self, loss: BatchLoss) -> list[torch.Tensor]:
+        call = loss.call
+        if self._kind != "empirical":
+            if call is None or call.family is None or call.scores_of is None:
                 raise ValueError(
-                    "the empirical Fisher needs one output tensor with one row per sample, got shapes "
-                    f"{[tuple(t.shape) for t in tensors]} for {loss.num_samples} samples"
+                    f'kind="{self._kind}" needs a loss that is the negative logarithm of a known distribution: loss_fn '
+                    "must end with cross_entropy (with class indices, or without weights) or mse_loss. "
+                    'kind="empirical" works with any loss'
                 )
-            rows = tensors[0]
+            return [call.scores_of]
+        if call is not None and call.scores_of is not None:
+            return [call.scores_of]
+        tensors = output_tensors(loss.outputs)
+        if len(tensors) > 1 or tensors[0].shape[:1] != (loss.num_samples,):
+            raise ValueError(
+                "the empirical Fisher needs one output tensor with one row per sample, got shapes "
+                f"{[tuple(t.shape) for t in tensors]} for {loss.num_samples} samples"
+            )
+        return tensors
+
+    def _inner(self, loss: BatchLoss, outputs: list[torch.Tensor]) -> Inner:
+        if self._kind == "empirical":
+            inner = self._empirical(loss, outputs[0])
+        else:
+            assert loss.call is not None
+            inner = self._categorical(loss.call) if loss.call.family == "categorical" else self._gaussian(loss.call)
+        return lambda pushed: [inner(pushed[0])]
+
+    def _empirical(self, loss: BatchLoss, rows: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        call = loss.call
         (scores,) = torch.autograd.grad(loss.total, [rows], retain_graph=True)
         # Row i of `scores` is w_i g_i, w_i its share of the denominator, and w_i g_i g_i' is what is summed.
         if call is not None and call.weights is not None:
@@ -119,7 +117,7 @@ class FisherOperator(CurvatureOperator):
         else:
             shares = torch.full_like(scores[:, 0].reshape(len(scores), -1)[:, 0], loss.denominator / len(scores))
         inverse = torch.where(shares > 0, 1 / shares, 0.0)
-        return rows, _outer(scores, inverse)
+        return _outer(scores, inverse)
 
     def _categorical(self, call: LossCall) -> Callable[[torch.Tensor], torch.Tensor]:
         assert call.scores_of is not None

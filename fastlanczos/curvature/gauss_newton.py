@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 
-from fastlanczos.curvature.graphs import Graph, JacobianGraph
-from fastlanczos.curvature.operator import CurvatureOperator
-from fastlanczos.model.function import Evaluation
+from fastlanczos.curvature.jacobian import Inner, JacobianOperator
+from fastlanczos.model.losses import BatchLoss
 
-__all__ = ["GGNOperator"]
+__all__ = ["GGNOperator", "output_tensors"]
 
 
-class GGNOperator(CurvatureOperator):
+class GGNOperator(JacobianOperator):
     """Exact products with the generalized Gauss-Newton matrix of the mean loss over all samples of a data set.
 
     G = (1/N) sum_i J_i' (d^2 loss / dz^2) J_i, with J_i the Jacobian of the outputs z = model(x_i) in the parameters:
@@ -52,9 +51,10 @@ class GGNOperator(CurvatureOperator):
     tensor([2., 0., 0., 2.])
     """
 
-    def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
-        loss = evaluation.loss
-        outputs = _output_tensors(loss.outputs)
+    def _outputs(self, loss: BatchLoss) -> list[torch.Tensor]:
+        return output_tensors(loss.outputs)
+
+    def _inner(self, loss: BatchLoss, outputs: list[torch.Tensor]) -> Inner:
         gradients = torch.autograd.grad(
             loss.total, outputs, create_graph=True, retain_graph=True, materialize_grads=True
         )
@@ -72,10 +72,10 @@ class GGNOperator(CurvatureOperator):
             )
             return products
 
-        return JacobianGraph(evaluation, outputs, inner)
+        return inner
 
 
-def _output_tensors(output: Any) -> list[torch.Tensor]:
+def output_tensors(output: Any) -> list[torch.Tensor]:
     """The tensors of the output that depend on the parameters."""
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     if logits is not None:

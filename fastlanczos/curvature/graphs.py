@@ -13,16 +13,18 @@ from typing import Any, Protocol
 
 import torch
 
-from fastlanczos.model.closed_forms import Vectors
+from fastlanczos.closed_forms.vectors import Vectors
 from fastlanczos.model.function import Evaluation
 
-__all__ = ["ForwardHessianGraph", "Graph", "HessianGraph", "JacobianGraph", "measured", "on_disk"]
+__all__ = ["ForwardHessianGraph", "Graph", "HessianGraph", "JacobianGraph", "on_disk"]
 
 Parts = Sequence[torch.Tensor]
 
 
 class Graph(Protocol):
-    """What products go through."""
+    """What products go through. `reached` are the places of the leaves that the loss depends on."""
+
+    reached: set[int]
 
     def check(self) -> None:
         """Raise ValueError if an operation has no second derivative."""
@@ -31,30 +33,55 @@ class Graph(Protocol):
         """Return the curvature times one vector, or with `several` times each of a stack, shaped as the leaves."""
 
 
+class _Differentiated:
+    """Gradients in the leaves as ends of a graph, without their values, which would be a vector more to keep."""
+
+    def __init__(self, of: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor], cotangents: Any = None) -> None:
+        gradients = torch.autograd.grad(
+            of, leaves, grad_outputs=cotangents, create_graph=True, retain_graph=True, allow_unused=True
+        )
+        self.reached = {i for i, g in enumerate(gradients) if g is not None}
+        # A gradient that does not depend on the parameters has no second derivative.
+        self.curved = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
+        self._ends = [torch.autograd.graph.get_gradient_edge(gradients[i]) for i in self.curved]
+        self._dtypes = [gradients[i].dtype for i in self.curved]
+
+    def check(self) -> None:
+        _check([end.node for end in self._ends])
+
+    def along(self, parts: Parts, to: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Return the derivative of <gradients, parts> in the tensors `to`; parts are those of `curved`."""
+        given = [part.to(dtype) for part, dtype in zip(parts, self._dtypes, strict=True)]
+        derivatives: tuple[torch.Tensor, ...] = torch.autograd.grad(
+            self._ends, to, grad_outputs=given, retain_graph=True, materialize_grads=True
+        )
+        return derivatives
+
+
 class HessianGraph:
     """H v by differentiating the gradient's graph: reverse over reverse."""
 
     def __init__(self, evaluation: Evaluation) -> None:
         self._leaves = evaluation.leaves
         self._vectors = evaluation.interception.vectors
-        gradients = _gradients([evaluation.loss.total], self._leaves, create_graph=True)
-        # A gradient that does not depend on the parameters has no second derivative.
-        self._curved = [i for i, g in enumerate(gradients) if g.requires_grad]
-        self._gradients = [gradients[i] for i in self._curved]
+        self._gradient = _Differentiated([evaluation.loss.total], self._leaves)
+        self.reached = self._gradient.reached
 
     def check(self) -> None:
         """Raise ValueError if an operation has no second derivative."""
-        _check(self._gradients)
+        self._gradient.check()
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:
         """Return H v."""
-        if not self._curved:
+        curved = self._gradient.curved
+        if not curved:
             return [torch.zeros_like(part) for part in parts]
-
-        def one(*vector: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return _gradients(self._gradients, self._leaves, vector)
-
-        return _each(one, [parts[i] for i in self._curved], self._vectors, several)
+        return _each(
+            lambda *vector: self._gradient.along(vector, self._leaves),
+            [parts[i] for i in curved],
+            self._vectors,
+            several,
+        )
 
 
 class ForwardHessianGraph:
@@ -62,6 +89,7 @@ class ForwardHessianGraph:
 
     def __init__(self, total: Callable[..., torch.Tensor], leaves: list[torch.Tensor]) -> None:
         self._total, self._leaves = total, leaves
+        self.reached = set(range(len(leaves)))  # this way does not tell
 
     def check(self) -> None:
         """Nothing to check: there is no graph."""
@@ -92,34 +120,45 @@ class JacobianGraph:
     ) -> None:
         self._leaves, self._outputs, self._inner = evaluation.leaves, outputs, inner
         self._vectors = evaluation.interception.vectors
-        self._dual = [torch.zeros_like(z, requires_grad=True) for z in outputs]
-        pulled = _gradients(outputs, self._leaves, self._dual, create_graph=True)
-        self._used = [i for i, g in enumerate(pulled) if g.requires_grad]
-        self._pulled = [pulled[i] for i in self._used]
+        # Zeros that take no memory: only what depends on them is of interest.
+        self._dual = [z.new_zeros(()).expand(z.shape).requires_grad_() for z in outputs]
+        self._pulled = _Differentiated(outputs, self._leaves, self._dual)
+        self.reached = self._pulled.reached
 
     def check(self) -> None:
         """Raise ValueError if an operation has no second derivative."""
-        _check(self._pulled)
+        self._pulled.check()
 
     def product(self, parts: Parts, *, several: bool) -> list[torch.Tensor]:
         """Return J' B J v."""
-        if not self._used:
+        if not self._pulled.curved:
             return [torch.zeros_like(part) for part in parts]
 
         def one(*vector: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            pushed = _gradients(self._pulled, self._dual, vector)
-            return _gradients(self._outputs, self._leaves, tuple(self._inner(pushed)))
+            self._vectors.pushed = True
+            try:
+                pushed = self._pulled.along(vector, self._dual)
+            finally:
+                self._vectors.pushed = False
+            products: tuple[torch.Tensor, ...] = torch.autograd.grad(
+                self._outputs,
+                self._leaves,
+                grad_outputs=tuple(self._inner(pushed)),
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            return products
 
-        return _each(one, [parts[i] for i in self._used], self._vectors, several)
+        return _each(one, [parts[i] for i in self._pulled.curved], self._vectors, several)
 
 
-def _check(tensors: Sequence[torch.Tensor]) -> None:
-    """Raise where the graph of `tensors` comes to an operation that has no further derivative.
+def _check(nodes: Sequence[Any]) -> None:
+    """Raise where the graph from `nodes` on comes to an operation that has no further derivative.
 
     `torch.autograd.grad` says nothing of it where the way on is cut off: it would give zeros there.
     """
     seen: set[Any] = set()
-    waiting = [t.grad_fn for t in tensors if t.grad_fn is not None]
+    waiting = list(nodes)
     while waiting:
         node = waiting.pop()
         if node in seen:
@@ -129,24 +168,9 @@ def _check(tensors: Sequence[torch.Tensor]) -> None:
             raise ValueError(
                 "an operation of the model or of the loss has no second derivative (is it a custom autograd function "
                 "marked once_differentiable?). torch would treat it as zero. Write its backward with differentiable "
-                "operations and remove the mark"
+                'operations and remove the mark, or pass products="finite-difference", which needs none'
             )
         waiting += [following for following, _ in node.next_functions if following is not None]
-
-
-def _gradients(
-    of: Sequence[torch.Tensor],
-    to: Sequence[torch.Tensor],
-    cotangents: Sequence[torch.Tensor] | None = None,
-    *,
-    create_graph: bool = False,
-) -> tuple[torch.Tensor, ...]:
-    if cotangents is not None:
-        cotangents = [c.to(z.dtype) for c, z in zip(cotangents, of, strict=True)]
-    gradients: tuple[torch.Tensor, ...] = torch.autograd.grad(
-        of, to, grad_outputs=cotangents, create_graph=create_graph, retain_graph=True, materialize_grads=True
-    )
-    return gradients
 
 
 def _each(
@@ -159,30 +183,6 @@ def _each(
         return list(torch.vmap(one)(*parts))
     finally:
         vectors.several = False
-
-
-@contextmanager
-def measured(known: Sequence[torch.Tensor]) -> Iterator[Callable[[], int]]:
-    """Count the bytes that graphs built inside save, beside those of `known`; yields a function that tells."""
-    seen = {t.untyped_storage().data_ptr() for t in known}
-    total = 0
-
-    def pack(t: torch.Tensor) -> torch.Tensor:
-        nonlocal total
-        if t.layout == torch.strided:
-            storage = t.untyped_storage()
-            if storage.data_ptr() not in seen:
-                seen.add(storage.data_ptr())
-                kept.append(t)  # or its memory is given to another tensor, which would not count
-                total += storage.nbytes()
-        return t
-
-    kept: list[torch.Tensor] = []
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            yield lambda: total
-    finally:
-        kept.clear()
 
 
 @contextmanager

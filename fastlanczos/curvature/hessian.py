@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from fastlanczos.curvature.differences import Differences, GradientDifferences
 from fastlanczos.curvature.graphs import ForwardHessianGraph, Graph, HessianGraph
 from fastlanczos.curvature.operator import CurvatureOperator
-from fastlanczos.model.function import Evaluation
+from fastlanczos.model.function import Evaluation, ModelFunction
 
 __all__ = ["HessianOperator"]
 
@@ -65,9 +66,10 @@ class HessianOperator(CurvatureOperator):
         weight_decay is added as it is in both cases.
     products : {"exact", "finite-difference"}
         "finite-difference": central differences of the gradient, 2 gradients a product (12 more for the first, which
-        chooses the step). For what has no second derivative in torch (fused attention, reentrant checkpointing, custom
-        autograd functions, EmbeddingBag), and for the memory of a gradient. The repr says how exact they are: about
-        1e-3 in float32 and 1e-7 in float64. Pass a tol of that size to `eigsh`.
+        chooses the step); for Gauss-Newton and Fisher of the outputs. For what has no second derivative in torch (fused
+        attention, reentrant checkpointing, custom autograd functions, EmbeddingBag), and for the memory of a gradient.
+        The repr says how exact they are: about 1e-3 in float32 and 1e-7 in float64. Pass a tol of that size to
+        `eigsh`.
     check : bool
         Check whether samples change from pass to pass, and warn if they do.
     progress : bool
@@ -111,10 +113,11 @@ class HessianOperator(CurvatureOperator):
     True
     """
 
-    _PRODUCTS = ("exact", "finite-difference")
-
     def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
         return HessianGraph(evaluation)
+
+    def _differences(self, function: ModelFunction) -> Differences:
+        return GradientDifferences(function, self._space)
 
     def _forward_graph(self, piece: Any, evaluation: Evaluation) -> Graph:
         snapshot = self._products.snapshot

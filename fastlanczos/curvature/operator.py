@@ -12,21 +12,22 @@ import torch
 from fastlanczos.arguments import as_dimension
 from fastlanczos.curvature.differences import Differences
 from fastlanczos.curvature.graphs import Graph
-from fastlanczos.curvature.products import Products, needs_parameters
+from fastlanczos.curvature.memory import Memory
+from fastlanczos.curvature.products import Products, needs_parameters, put
 from fastlanczos.curvature.schedule import Schedule
+from fastlanczos.krylov.memory_plan import bytes_per_probe
 from fastlanczos.model.function import Evaluation, Forward, ModelFunction
-from fastlanczos.model.interception import BatchNormStatistics
 from fastlanczos.model.losses import BatchLoss, Loss
 from fastlanczos.model.parameters import ParameterSelection, ParameterSpace
 from fastlanczos.model.pieces import Pieces
+from fastlanczos.model.statistics import BatchNormStatistics
+from fastlanczos.operators.operator import as_operator
 
 __all__ = ["CurvatureOperator"]
 
 
 class CurvatureOperator(ABC):
     """A symmetric matrix over a model's parameters, the mean over a data set; see `HessianOperator`."""
-
-    _PRODUCTS: tuple[str, ...] = ("exact",)
 
     def __init__(
         self,
@@ -69,9 +70,8 @@ class CurvatureOperator(ABC):
             raise TypeError(
                 f"schedule must be a Schedule (another operator's H.schedule), got {type(schedule).__name__}"
             )
-        if products not in self._PRODUCTS:
-            kinds = " or ".join(map(repr, self._PRODUCTS))
-            raise ValueError(f"products must be {kinds} for {type(self).__name__}, got {products!r}")
+        if products not in ("exact", "finite-difference"):
+            raise ValueError(f'products must be "exact" or "finite-difference", got {products!r}')
         self._options: dict[str, Any] = {
             "forward": forward,
             "reduction": reduction,
@@ -105,7 +105,7 @@ class CurvatureOperator(ABC):
             compile=compile,
             check=check,
             normalize=normalize,
-            differences=Differences(function, self._space) if products == "finite-difference" else None,
+            differences=self._differences(function) if products == "finite-difference" else None,
         )
         if seed is None:
             _refuse_dropout(model)
@@ -199,7 +199,8 @@ class CurvatureOperator(ABC):
             evaluation = self._products.evaluate(piece)
             needs_parameters(evaluation)
             gradients = torch.autograd.grad(evaluation.loss.total, evaluation.leaves, materialize_grads=True)
-            total.add_(self._products.flat(list(gradients), ()))
+            for place, gradient in zip(self._space.split(total), gradients, strict=True):
+                put(place, gradient, add=True)
             return evaluation.loss
 
         with self._products.computing():
@@ -215,7 +216,7 @@ class CurvatureOperator(ABC):
         loss = self._products.function.differentiate(snapshot, piece, leaves)
         for place, leaf in zip(self._space.split(total), leaves, strict=True):
             if leaf.grad is not None:
-                place.add_((leaf.grad.to_dense() if leaf.grad.is_sparse else leaf.grad).to(place.device))
+                put(place, leaf.grad, add=True)
         return loss
 
     def loss(self) -> float:
@@ -274,6 +275,46 @@ class CurvatureOperator(ABC):
         model, loss_fn, _ = self._arguments
         return type(self)(model, loss_fn, data, params=list(self._space.names), **self._options)
 
+    def memory(self, num_steps: int = 90, *, reorthogonalize: str = "full", basis_dtype: str = "float64") -> Memory:
+        """Return what a run of Lanczos over this operator needs, in bytes, before anything long runs.
+
+        Parameters
+        ----------
+        num_steps : int
+            Steps of the run, which are rows of its basis.
+        reorthogonalize : {"full", "none"}
+            "none" keeps no basis.
+        basis_dtype : {"float64", "float32"}
+            Storage of the basis.
+
+        Returns
+        -------
+        Memory
+            `print` shows it; `total` is the sum. Graphs and products are measured on a part of the first batch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As from a product.
+
+        Examples
+        --------
+        >>> import torch, fastlanczos.torch as flt
+        >>> model = torch.nn.Linear(3, 2, dtype=torch.float64)
+        >>> data = [(torch.randn(8, 3, dtype=torch.float64), torch.randint(2, (8,)))]
+        >>> H = flt.HessianOperator(model, torch.nn.functional.cross_entropy, data)
+        >>> H.memory(num_steps=8).basis
+        512
+        """
+        if reorthogonalize not in ("full", "none"):
+            raise ValueError(f'reorthogonalize must be "full" or "none", got {reorthogonalize!r}')
+        if basis_dtype not in ("float64", "float32"):
+            raise ValueError(f'basis_dtype must be "float64" or "float32", got {basis_dtype!r}')
+        stored = basis_dtype if reorthogonalize == "full" else None
+        operator, rows = as_operator(self), min(as_dimension(num_steps, "num_steps"), self.shape[0])
+        vectors = bytes_per_probe(operator, 0, stored)
+        return Memory(*self._products.memory(), vectors, bytes_per_probe(operator, rows, stored) - vectors)
+
     def reproducible(self) -> None:
         """Make no choice by timing from now on: products then have the same bits in every run on the same machine."""
         self._products.reproducible()
@@ -286,12 +327,13 @@ class CurvatureOperator(ABC):
     def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
         """The graph of a piece's curvature, by differentiation of what was evaluated."""
 
+    @abstractmethod
+    def _differences(self, function: ModelFunction) -> Differences:
+        """Products of the same matrix without second derivatives."""
+
     def _forward_graph(self, piece: Any, evaluation: Evaluation) -> Graph:
         """The same without second derivatives in reverse, where there is such a way."""
-        raise ValueError(
-            f"{type(self).__name__} needs second derivatives in reverse mode. Either an operation of the model has "
-            'none, or the schedule says "forward", which only HessianOperator supports'
-        )
+        raise ValueError(f'the schedule says "forward", which only HessianOperator supports, not {type(self).__name__}')
 
     def _times(self, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor]) -> None:
         """Write A v into the float64 tensor of `products` for each vector."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
@@ -13,16 +14,17 @@ import torch
 from fastlanczos.curvature.compiled import CompiledGraph, Compiler
 from fastlanczos.curvature.differences import Differences
 from fastlanczos.curvature.graphs import Graph, on_disk
+from fastlanczos.curvature.peak_memory import PeakMemory
 from fastlanczos.curvature.schedule import GraphSize, Schedule, memory_budget, pays_together
-from fastlanczos.curvature.schedule_choice import Look, plan
+from fastlanczos.curvature.schedule_choice import Look, measure, plan
 from fastlanczos.errors import AsymmetryWarning
-from fastlanczos.model.batches import tensors_in
+from fastlanczos.model.batches import num_samples, tensors_in
 from fastlanczos.model.function import Evaluation, ModelFunction, Snapshot
 from fastlanczos.model.losses import BatchLoss
 from fastlanczos.model.parameters import ParameterSpace
 from fastlanczos.model.pieces import Pieces
 
-__all__ = ["Products", "needs_parameters"]
+__all__ = ["Products", "needs_parameters", "put"]
 
 _TRIAL = 4  # vectors of a block that are tried together
 
@@ -70,6 +72,8 @@ class Products:
         self._check = check
         self._normalize = normalize
         self._seen: Any = None
+        self._reached: set[int] = set()  # places of the parameters that the loss of some batch depends on
+        self._told = False
         self._work: torch.Tensor | None = None  # vectors in the leaves' precision
         self._mixed = False  # parameters on several devices, or of several dtypes
 
@@ -104,6 +108,8 @@ class Products:
         with self.computing():
             if self.differences is not None:
                 self._by_differences(self.differences, vectors, products)
+                if self.differences.relative is not None:  # a vector of zeros asks for no gradient
+                    self._tell_of_unreached(self.differences.reached)
                 return
             schedule = self.schedule or self._planned()
             if self._compiler is not None and schedule.graphs != "kept":
@@ -118,11 +124,27 @@ class Products:
             else:
                 for graph in self.pieces.shown(self.graphs):
                     add(graph)
+        self._tell_of_unreached(self._reached)
         assert self.pieces.totals is not None
         divisor = self.divisor(self.pieces.totals[1])
         if divisor != 1.0:
             for product in products:
                 product.div_(divisor)
+
+    def _tell_of_unreached(self, reached: set[int]) -> None:
+        if self._told:
+            return
+        self._told = True
+        names = [name for i, name in enumerate(self._space.names) if i not in reached]
+        if names:
+            warnings.warn(
+                f"{len(names)} of {len(self._space.names)} parameters get no gradient from any batch, so their rows "
+                f"and columns are zero: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}. Leave them out by "
+                "params= if they are not used; if they are, something cuts the graph off (detach, no_grad, or a "
+                "checkpoint with use_reentrant=True whose inputs need no gradient)",
+                UserWarning,
+                stacklevel=6,
+            )
 
     def _by_differences(
         self, differences: Differences, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor]
@@ -158,8 +180,7 @@ class Products:
                 found = list(zip(*graph.product(parts, several=True), strict=True))
             for product, pieces in zip(into, found, strict=True):
                 for place, piece in zip(self._space.split(product), pieces, strict=True):
-                    # Summed up in float64, in place: no flat vector in between.
-                    place.add_(piece) if add else place.copy_(piece)
+                    put(place, piece, add=add)
 
     def _parts(self, vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return the vectors as the graphs take them: shaped as the leaves, stacked in front, in reserved memory."""
@@ -177,13 +198,6 @@ class Products:
         for row, v in zip(work, vectors, strict=True):
             row.copy_(v)
         return [part.contiguous() for part in self._space.split(work)] if len(vectors) > 1 else self._space.split(work)
-
-    def flat(self, parts: list[torch.Tensor], leading: tuple[int, ...] | torch.Size) -> torch.Tensor:
-        """Return tensors of the parameters' shapes, behind `leading` dimensions, as flat vectors."""
-        flat = [p.detach().reshape(*leading, -1) for p in parts]
-        if self._mixed:
-            flat = [f.to(self._space.device, torch.float64) for f in flat]
-        return torch.cat(flat, dim=-1)  # which is added up in float64
 
     def computing(self) -> ExitStack:
         """Return a context with gradients on and an up-to-date copy of the model; it restores random generators at its
@@ -219,7 +233,7 @@ class Products:
 
         self.function.statistics.population(
             passes,
-            lambda batch, i: self.function.reaches_next_batch_norm(snapshot, batch, i),  # type: ignore[arg-type]
+            lambda batch, moments: self.function.reaches_next_batch_norm(snapshot, batch, moments),  # type: ignore[arg-type]
         )
 
     def evaluate(self, piece: Any, *, closed: bool = True) -> Evaluation:
@@ -235,9 +249,10 @@ class Products:
                 f"the schedule merges batches, or cuts them to {self.schedule.batch_size} samples, but batch norm "
                 "couples the samples of a batch: use a schedule with batch_size=None"
             )
-        if self.schedule.graphs == "forward":
-            return self._forward_graph_of(piece, evaluation)
-        return self._graph_of(piece, evaluation)
+        forward = self.schedule.graphs == "forward"
+        graph = self._forward_graph_of(piece, evaluation) if forward else self._graph_of(piece, evaluation)
+        self._reached |= graph.reached
+        return graph
 
     def _keep(self, schedule: Schedule) -> None:
         graphs: list[Graph] = []
@@ -249,6 +264,7 @@ class Products:
             nonlocal kept
             with on_disk([*known, *tensors_in(piece)]) if schedule.graphs == "on disk" else nullcontext():
                 evaluation = self.evaluate(piece)
+                evaluation.interception.vectors.dense = self._compiler is not None
                 graph = self._built(piece, evaluation)
                 graphs.append(graph if self._compiler is None else CompiledGraph(graph, self._compiler))
             if self._size is not None and schedule.graphs == "kept":
@@ -285,24 +301,9 @@ class Products:
                     AsymmetryWarning,
                     stacklevel=6,
                 )
-        snapshot = self.snapshot
-        assert snapshot is not None
-
-        def build(piece: Any, evaluation: Evaluation) -> Graph:
-            needs_parameters(evaluation)
-            return self._graph_of(piece, evaluation)
-
-        look = Look(
-            first,
-            self.evaluate,
-            build,
-            self._known,
-            lambda: self.function.draws,
-            snapshot.lay_out,
-        )
         try:
             self.schedule, self._size = plan(
-                look,
+                self._look(first),
                 self.pieces.num_samples_or_none(),
                 self._max_memory,
                 self._space.device,
@@ -311,8 +312,66 @@ class Products:
         except RuntimeError as error:
             if "is not implemented" not in str(error):  # derivative for aten::... is not implemented
                 raise
+            self._require_forward(first, error)
             self.schedule = Schedule("forward")
         return self.schedule
+
+    def _look(self, first: Any) -> Look:
+        snapshot = self.snapshot
+        assert snapshot is not None
+
+        def build(piece: Any, evaluation: Evaluation) -> Graph:
+            needs_parameters(evaluation)
+            return self._graph_of(piece, evaluation)
+
+        return Look(first, self.evaluate, build, self._known, lambda: self.function.draws, snapshot.lay_out)
+
+    def memory(self) -> tuple[int, int, int]:
+        """Return the bytes of the model's copy, of the graphs that are kept, and what a product needs for a moment."""
+        with self.computing():
+            first = self.pieces.first()
+            known = self._known()
+            copy = sum(t.nbytes for t in known)
+            if self.differences is not None:
+                with PeakMemory([*known, *tensors_in(first)]) as memory:
+                    self.differences.look(self.snapshot, first)  # type: ignore[arg-type]
+                return copy, 0, memory.peak
+            schedule = self.schedule or self._planned()
+            if schedule.graphs == "forward":
+                with PeakMemory([*known, *tensors_in(first)]) as memory:
+                    evaluation = self.evaluate(first)
+                    graph = self._forward_graph_of(first, evaluation)
+                    graph.product([torch.zeros_like(leaf) for leaf in evaluation.leaves], several=False)
+                return copy, 0, memory.peak
+            size = self._size or measure(self._look(first))[0]
+            samples = schedule.batch_size or num_samples(first)
+            one = int(size.of(samples))
+            kept = max(schedule.graph_bytes, one) if schedule.graphs == "kept" else 0
+            return copy, kept, int(size.working_of(samples)) + (0 if kept else one)
+
+    def _require_forward(self, piece: Any, error: RuntimeError) -> None:
+        """Raise ValueError, naming what has no second derivative, where forward over reverse fails as well."""
+        try:
+            evaluation = self.evaluate(piece)
+            graph = self._forward_graph_of(piece, evaluation)
+            graph.product([torch.zeros_like(leaf) for leaf in evaluation.leaves], several=False)
+        except (RuntimeError, NotImplementedError, ValueError) as reason:
+            found = re.search(r"derivative for '?([\w:]+)'? is not implemented", str(error))
+            operation = "an operation of the model" if found is None else found[1]
+            raise ValueError(
+                f"torch has no second derivative of {operation.removesuffix('_backward')}, which the model or its loss "
+                'uses, nor a forward one. Pass products="finite-difference", which needs first derivatives alone'
+            ) from reason
+
+
+def put(place: torch.Tensor, derivative: torch.Tensor, *, add: bool) -> None:
+    """Add a parameter's derivative, which may be sparse, to its place of a flat float64 vector, or write it there."""
+    if not add and derivative.is_sparse:
+        place.zero_()
+    if add or derivative.is_sparse:  # summed up in float64, in place: no flat vector in between
+        place.add_(derivative.to(place.device))
+    else:
+        place.copy_(derivative)
 
 
 class _MoreThanExpected(Exception):

@@ -14,7 +14,10 @@ __all__ = ["GraphSize", "Schedule", "choose", "memory_budget", "pays_together", 
 
 _SMALL_GRAPH = 4 * 2**20  # below it the cost of a product is that of launching operations: batches are put together
 _MERGED_GRAPH = 16 * 2**20
-_WORKING = 6  # graphs' worth of memory that building one, or a product through it, takes besides: by measurement
+_WORKING = (
+    6  # graphs' worth of memory that building one, or a product through it, takes besides, where none is measured
+)
+_UNSEEN = 1.25  # what operations need for themselves while they run
 _PAYS = 0.95  # of the time one by one, or several vectors together are not worth their memory
 _KINDS = ("kept", "rebuilt", "on disk", "forward")
 
@@ -69,14 +72,33 @@ class Schedule:
 
 @dataclass(frozen=True)
 class GraphSize:
-    """The bytes that a graph of so many samples takes: fixed + per_sample * samples."""
+    """The bytes that a graph of so many samples takes: fixed + per_sample * samples.
+
+    `working` are the same two numbers for what building it, or a product through it, takes besides.
+    """
 
     fixed: float
     per_sample: float
+    working: tuple[float, float] | None = None
 
     def of(self, samples: int) -> float:
         """Return the bytes for a graph of `samples`."""
         return self.fixed + self.per_sample * samples
+
+    def working_of(self, samples: int) -> float:
+        """Return the bytes that are needed for a moment beside such a graph."""
+        fixed, per_sample = self._working()
+        return fixed + per_sample * samples
+
+    def fitting(self, budget: float) -> int:
+        """Return the number of samples whose graph, and what is needed beside it, take at most `budget` bytes."""
+        fixed, per_sample = self._working()
+        return int((budget - self.fixed - fixed) / max(1.0, self.per_sample + per_sample) + 1e-9)
+
+    def _working(self) -> tuple[float, float]:
+        if self.working is None:
+            return _WORKING * self.fixed, _WORKING * self.per_sample
+        return _UNSEEN * self.working[0], _UNSEEN * self.working[1]
 
 
 def choose(
@@ -95,7 +117,7 @@ def choose(
     budget = memory_budget(max_memory, device)
     batches = 1 if total is None else max(1, -(-total // batch))
     all_bytes = size.fixed * batches + size.per_sample * max(total or 0, batch)
-    working = _WORKING * size.of(batch)
+    working = size.working_of(batch)
     if all_bytes + working <= budget:
         pieces = None
         if batches > 1 and size.of(batch) < _SMALL_GRAPH and separable():
@@ -104,7 +126,7 @@ def choose(
         return Schedule("kept", pieces, graph_bytes=int(all_bytes))
     if size.of(batch) + working <= budget:
         return Schedule("rebuilt", graph_bytes=int(all_bytes))
-    fitting = int((budget / (1 + _WORKING) - size.fixed) / max(1.0, size.per_sample))
+    fitting = size.fitting(budget)
     if fitting >= 1 and separable():
         return Schedule("rebuilt", fitting, graph_bytes=int(all_bytes))
     return Schedule("on disk", graph_bytes=int(all_bytes))

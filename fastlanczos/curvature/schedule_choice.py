@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from fastlanczos.curvature.graphs import Graph, measured
+from fastlanczos.curvature.graphs import Graph
+from fastlanczos.curvature.peak_memory import PeakMemory
 from fastlanczos.curvature.schedule import GraphSize, Schedule, choose, seconds
 from fastlanczos.model.batches import num_samples, samples_or_none, tensors_in
 from fastlanczos.model.batches import split as cut
 from fastlanczos.model.function import Evaluation
 
-__all__ = ["Look", "plan"]
+__all__ = ["Look", "measure", "plan"]
 
 _TOGETHER, _SMALL_GRAPH = 10, 16 * 2**20
 _CLEARLY = 0.9  # of the time, or a new layout is not worth other last bits
@@ -45,7 +46,7 @@ def plan(
     What trials would find out is decided `by_clock`, or by rules that hold for most networks and give the same bits in
     every run: images go with their channels last on a CPU, vectors go together through small graphs of other models.
     """
-    size, coupled, convolutional, samples = _measure(look)
+    size, coupled, convolutional, samples = measure(look)
     schedule = choose(size, samples, total, lambda: not coupled and _separable(look, samples), max_memory, device)
     if not by_clock:
         together = 1 if convolutional or size.of(samples) > _SMALL_GRAPH else _TOGETHER
@@ -60,7 +61,7 @@ def plan(
     return schedule, size
 
 
-def _measure(look: Look) -> tuple[GraphSize, bool, bool, int]:
+def measure(look: Look) -> tuple[GraphSize, bool, bool, int]:
     """Build graphs of parts of the batch; return their size, whether samples are coupled and images convolved, and how
     many samples the batch has."""
     count = samples_or_none(look.batch)
@@ -68,21 +69,31 @@ def _measure(look: Look) -> tuple[GraphSize, bool, bool, int]:
     sizes = [count] if count is None or count < 32 else [4, 8]
     for size in sizes:
         piece = look.batch if size == count else cut(look.batch, count, size)[0]  # type: ignore[arg-type]
-        with measured([*look.known(), *tensors_in(look.batch)]) as nbytes:
+        known = [*look.known(), *tensors_in(look.batch)]
+        with PeakMemory(known) as memory:
             evaluation = look.evaluate(piece)
             graph = look.build(piece, evaluation)
-            tried.append((evaluation.loss.num_samples, nbytes()))
+            leaves, number = evaluation.leaves, evaluation.loss.num_samples
             coupled, convolutional = evaluation.interception.coupled, evaluation.interception.convolutional
             graph.check()
-            graph.product([torch.zeros_like(leaf) for leaf in evaluation.leaves], several=False)
-            del evaluation, graph
+            del evaluation
+            kept, building = memory.now, memory.peak - memory.now
+            memory.restart()
+            graph.product([torch.zeros_like(leaf) for leaf in leaves], several=False)
+            tried.append((number, kept, max(building, memory.peak - kept)))
+            del graph
     samples = tried[-1][0] if count is None or len(tried) == 1 else count
-    if len(tried) == 2 and tried[1][0] > tried[0][0]:
-        per_sample = max(0.0, (tried[1][1] - tried[0][1]) / (tried[1][0] - tried[0][0]))
-        fixed = max(0.0, tried[0][1] - per_sample * tried[0][0])
-    else:
-        per_sample, fixed = tried[-1][1] / max(1, tried[-1][0]), 0.0
-    return GraphSize(fixed, per_sample), coupled, convolutional, samples
+    graphs, working = (_line([(t[0], t[i]) for t in tried]) for i in (1, 2))
+    return GraphSize(*graphs, working), coupled, convolutional, samples
+
+
+def _line(points: list[tuple[int, int]]) -> tuple[float, float]:
+    """Return (bytes that are always needed, bytes of a sample) by one or two measurements (samples, bytes)."""
+    (first, low), (last, high) = points[0], points[-1]
+    if last == first:
+        return 0.0, high / max(1, last)
+    slope = max(0.0, (high - low) / (last - first))
+    return max(0.0, low - slope * first), slope
 
 
 def _separable(look: Look, samples: int) -> bool:

@@ -34,7 +34,7 @@ def spectral_density(
     seed: Any = None,
     probes: str = "sphere",
     reorthogonalize: str = "auto",
-    basis_dtype: str = "float64",
+    basis_dtype: str | None = None,
     rtol: float | None = None,
     max_memory: int | None = None,
     like: Any = None,
@@ -66,8 +66,9 @@ def spectral_density(
         "auto" is "full" if the basis fits in memory, otherwise "none". Without reorthogonalization a density is as
         accurate: on a network's Hessian the cumulative distributions differed by 3e-14 after 60 steps.
         `info["reorthogonalize"]` and the repr say which it was.
-    basis_dtype : {"float64", "float32"}
-        Storage of the basis.
+    basis_dtype : {"float64", "float32"}, optional
+        Storage of the basis; by default float64, and float32 where only that fits in memory. `info["basis_dtype"]`
+        says which it was.
     rtol : float, optional
         Requested accuracy: steps (up to 16 times as many) and probes (up to a thousand) are added until the 95% band of
         the cumulative distribution, blurred by the default bandwidth, is within +-rtol everywhere. `num_probes` and
@@ -118,8 +119,8 @@ def spectral_density(
         raise ValueError(f"probes must be one of {', '.join(DISTRIBUTIONS)}; got {probes!r}")
     if reorthogonalize not in ("auto", "full", "none"):
         raise ValueError(f'reorthogonalize must be "auto", "full" or "none", got {reorthogonalize!r}')
-    if basis_dtype not in ("float64", "float32"):
-        raise ValueError(f'basis_dtype must be "float64" or "float32", got {basis_dtype!r}')
+    if basis_dtype not in ("float64", "float32", None):
+        raise ValueError(f'basis_dtype must be "float64", "float32" or None, got {basis_dtype!r}')
     if rtol is not None and not rtol > 0:
         raise ValueError(f"rtol must be positive, got {rtol!r}")
     if max_memory is not None:
@@ -144,7 +145,7 @@ def spectral_density(
             "probes": probes,
             "num_steps": num_steps,
             "reorthogonalize": plan.reorthogonalize,
-            "basis_dtype": basis_dtype if plan.reorthogonalize == "full" else None,
+            "basis_dtype": plan.basis_dtype if plan.reorthogonalize == "full" else None,
             "lockstep": plan.lockstep,
             "asymmetry": asymmetry,
             "num_matvecs": num_matvecs,
@@ -156,9 +157,7 @@ def spectral_density(
             wanted = num_probes
             while len(rules) < wanted:
                 indices = range(len(rules), wanted)
-                for index, iteration in lanczos_runs(
-                    operator, start, indices, num_steps, plan, bar, basis_dtype=basis_dtype
-                ):
+                for index, iteration in lanczos_runs(operator, start, indices, num_steps, plan, bar):
                     nodes, weights = quadrature(iteration.alpha, iteration.beta)
                     rules.append((nodes, weights * masses[index]))
                     asymmetry = max(asymmetry, iteration.asymmetry)

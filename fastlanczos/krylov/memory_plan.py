@@ -10,18 +10,20 @@ from fastlanczos.arrays.memory import too_large
 from fastlanczos.engine.host_run import RECENT_ROWS
 from fastlanczos.operators.operator import Operator
 
-__all__ = ["Plan", "plan_memory"]
+__all__ = ["Plan", "bytes_per_probe", "plan_memory"]
 
 
 @dataclass(frozen=True)
 class Plan:
     """How to run: `reorthogonalize` is "full" or "none", `lockstep` the number of probes that run at once.
 
-    `fitting` is the number of runs that fit in memory, not counting what a block product needs."""
+    `fitting` is the number of runs that fit in memory, not counting what a block product needs, `basis_dtype` how a
+    basis is stored."""
 
     reorthogonalize: str
     lockstep: int
     fitting: int = field(default=1, compare=False)
+    basis_dtype: str = "float64"
 
 
 def plan_memory(
@@ -29,30 +31,32 @@ def plan_memory(
     num_probes: int,
     num_steps: int,
     reorthogonalize: str,
-    basis_dtype: str,
+    basis_dtype: str | None,
     max_memory: int | None,
 ) -> Plan:
     """Return the plan that keeps bases and vectors within `max_memory` bytes (None: half of what is available).
 
-    "auto" is "full" while one probe's basis fits. Raises MemoryError if "full" is demanded and does not fit, naming
-    what would.
+    "auto" is "full" while one probe's basis fits. A `basis_dtype` of None is float64 where that fits, otherwise
+    float32. Raises MemoryError if "full" is demanded and does not fit, naming what would.
     """
     available = operator.kind.available_memory()
     budget = available // 2 if max_memory is None else max_memory
     rows = min(num_steps, operator.dim)
-    full = _bytes_per_probe(operator, rows, basis_dtype)
     if reorthogonalize != "none":
-        if full <= budget or (reorthogonalize == "full" and max_memory is None and full <= available):
-            return Plan("full", _lockstep(operator, num_probes, rows, budget // full), budget // full)
+        for dtype in ("float64", "float32") if basis_dtype is None else (basis_dtype,):
+            full = bytes_per_probe(operator, rows, dtype)
+            if full <= budget or (reorthogonalize == "full" and max_memory is None and full <= available):
+                return Plan("full", _lockstep(operator, num_probes, rows, budget // full), budget // full, dtype)
         if reorthogonalize == "full":
             limit = available if max_memory is None else max_memory
-            vectors = _bytes_per_probe(operator, 0, basis_dtype) // (8 * operator.dim)
-            raise MemoryError(too_large(operator.dim, rows, basis_dtype, vectors, limit))
-    fitting = budget // _bytes_per_probe(operator, 0, None)
+            vectors = bytes_per_probe(operator, 0, dtype) // (8 * operator.dim)
+            raise MemoryError(too_large(operator.dim, rows, dtype, vectors, limit))
+    fitting = budget // bytes_per_probe(operator, 0, None)
     return Plan("none", _lockstep(operator, num_probes, 1, fitting), fitting)
 
 
-def _bytes_per_probe(operator: Operator, rows: int, basis_dtype: str | None) -> int:
+def bytes_per_probe(operator: Operator, rows: int, basis_dtype: str | None) -> int:
+    """Return the bytes of a run with so many rows of basis."""
     # Basis, candidate, vector, recent rows, and what a product takes: of several at once a block, and its transpose.
     basis = 0 if basis_dtype is None else rows * np.dtype(basis_dtype).itemsize
     product = 1 if operator.native is not None else 3 if operator.matmat is not None else 2

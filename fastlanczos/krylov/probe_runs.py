@@ -22,8 +22,6 @@ def lanczos_runs(
     num_steps: int,
     plan: Plan,
     bar: Any,
-    *,
-    basis_dtype: str = "float64",
 ) -> Iterator[tuple[int, LanczosIteration]]:
     """Yield (index, finished iteration) for each index, in order, begun with `start(index, memory for it)`.
 
@@ -40,7 +38,7 @@ def lanczos_runs(
                         num_steps,
                         like=operator.kind,
                         reorthogonalize=plan.reorthogonalize,
-                        basis_dtype=basis_dtype,
+                        basis_dtype=plan.basis_dtype,
                     )
                 )
             iterations[slot].restart_with(partial(start, index))

@@ -17,7 +17,9 @@ from fastlanczos.model.interception import Interception
 
 __all__ = ["checkpoints"]
 
-_GENERATOR = "_checkpoint_without_reentrant_generator"  # torch's own: what brackets a checkpointed region
+# torch's own: what brackets a checkpointed region. From torch 2.14 on, what it was called forwards to the other.
+_GENERATOR = "_checkpoint_without_reentrant_generator"
+_GENERATOR += "_impl" if hasattr(checkpoint, _GENERATOR + "_impl") else ""
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fastlanczos.model.activations import activations
 from fastlanczos.model.checkpoints import checkpoints
-from fastlanczos.model.interception import BatchNormStatistics, Interception, LayerReached
+from fastlanczos.model.interception import Interception
 from fastlanczos.model.losses import BatchLoss, Loss
 from fastlanczos.model.parameters import ParameterSpace
+from fastlanczos.model.statistics import BatchNormStatistics, LayerReached, Moments
 
 __all__ = ["Evaluation", "Forward", "ModelFunction", "Snapshot"]
 
@@ -105,15 +107,22 @@ class ModelFunction:
         loss = self._call(snapshot, chosen, batch, interception)
         return Evaluation(loss, chosen, interception)
 
-    def differentiate(self, snapshot: Snapshot, batch: Any, leaves: list[torch.Tensor]) -> BatchLoss:
-        """Return the loss of a batch at `leaves`, and add its derivatives to their `grad`.
+    def differentiate(
+        self,
+        snapshot: Snapshot,
+        batch: Any,
+        leaves: list[torch.Tensor],
+        backward: Callable[[BatchLoss], object] = lambda loss: loss.total.backward(),
+    ) -> BatchLoss:
+        """Return the loss of a batch at `leaves`, on which `backward` may call torch's own first derivatives.
 
-        By torch's own first derivatives, fused attention and reentrant checkpoints included.
+        Fused attention and reentrant checkpoints included. By default the loss's go into the leaves' grad.
         """
-        return self._call(snapshot, leaves, batch, Interception(self.statistics, closed=False), backward=True)
+        return self._call(snapshot, leaves, batch, Interception(self.statistics, closed=False), backward=backward)
 
-    def reaches_next_batch_norm(self, snapshot: Snapshot, batch: Any, interception: Interception) -> bool:
-        """Go forward to the batch norm whose moments `interception` collects; return whether there is one."""
+    def reaches_next_batch_norm(self, snapshot: Snapshot, batch: Any, moments: Moments) -> bool:
+        """Go forward to the next batch norm, add what it gets to `moments`; return whether there is one."""
+        interception = Interception(self.statistics, closed=False, collect=moments)
         try:
             with torch.no_grad():
                 self._call(snapshot, snapshot.leaves, batch, interception)
@@ -128,7 +137,7 @@ class ModelFunction:
         batch: Any,
         interception: Interception,
         *,
-        backward: bool = False,
+        backward: Callable[[BatchLoss], object] | None = None,
     ) -> BatchLoss:
         of = {id(a): b for a, b in zip(snapshot.leaves, leaves, strict=True)}
         state = {f"model.{name}": of.get(id(p), p) for name, p in snapshot.parameters.items()}
@@ -137,13 +146,14 @@ class ModelFunction:
             torch.manual_seed(self._seed)
         before = torch.get_rng_state()
         with ExitStack() as stack:
-            if not backward:
+            if backward is None:
                 # Fused attention and cuDNN's recurrent layers have no second derivative; the plain ones do.
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
                 if any(isinstance(m, torch.nn.RNNBase) for m in self.model.modules()):
                     stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             stack.enter_context(interception)
-            if not backward:
+            if backward is None:
+                stack.enter_context(activations(interception))
                 stack.enter_context(checkpoints(interception, partial(torch.func.functional_call, self._again, state)))
             loss: BatchLoss = torch.func.functional_call(self._whole, state, (batch, interception, backward))
         self.draws = self.draws or not torch.equal(before, torch.get_rng_state())
@@ -167,11 +177,13 @@ class _Whole(torch.nn.Module):
         self.model = model
         self._run = run
 
-    def forward(self, batch: Any, interception: Interception, backward: bool) -> BatchLoss:
+    def forward(
+        self, batch: Any, interception: Interception, backward: Callable[[BatchLoss], object] | None
+    ) -> BatchLoss:
         """Return the loss of the batch; `backward` while the parameters are replaced, which checkpoints read again."""
         loss = self._run(self.model, batch, interception)
-        if backward and loss.total.requires_grad:
-            loss.total.backward()
+        if backward is not None and loss.total.requires_grad:
+            backward(loss)
         return loss
 
 

@@ -1,7 +1,7 @@
 """Replacements of torch functions while a model and its loss are evaluated.
 
-Linear layers, convolutions, smooth activations, batch norm and cross entropy get derivatives in closed form. Batch norm
-uses the requested statistics. Each loss function of torch records the divisor of its mean."""
+Common layers get derivatives in closed form. Batch norm uses the requested statistics. Each loss function of torch
+records the divisor of its mean."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fastlanczos.model import closed_forms
+from fastlanczos.closed_forms.batch_norm import batch_norm
+from fastlanczos.closed_forms.cross_entropy import cross_entropy
+from fastlanczos.closed_forms.replacements import REPLACEMENTS, plain
+from fastlanczos.closed_forms.vectors import Vectors
+from fastlanczos.model.statistics import BatchNormStatistics, LayerReached, Moments
 
-__all__ = ["BatchNormStatistics", "Interception", "LossCall", "Moments"]
+__all__ = ["Interception", "LossCall"]
 
 F = torch.nn.functional
 
@@ -38,64 +42,6 @@ class LossCall:
     family: str | None = None
 
 
-@dataclass
-class Moments:
-    """Mean and variance of each channel over all batches seen so far, in float64."""
-
-    size: int = 0
-    mean: torch.Tensor | float = 0.0
-    squares: torch.Tensor | float = 0.0
-
-    def add(self, x: torch.Tensor) -> None:
-        """Take in a batch (samples, channels, ...)."""
-        channels = x.detach().double().movedim(1, 0).flatten(1)
-        size, mean = channels.shape[1], channels.mean(1)
-        squares = ((channels - mean[:, None]) ** 2).sum(1)
-        total, delta = self.size + size, mean - self.mean
-        self.squares = self.squares + squares + delta**2 * (self.size * size / total)
-        self.mean = self.mean + delta * (size / total)
-        self.size = total
-
-    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (mean, variance)."""
-        assert isinstance(self.mean, torch.Tensor)
-        assert isinstance(self.squares, torch.Tensor)
-        return self.mean, self.squares / self.size
-
-
-class BatchNormStatistics:
-    """Which statistics batch norm uses: "batch", "running", "population", or None for what the model's mode says.
-
-    Those of the population are found layer by layer, each with the layers before it normalized by theirs: what a single
-    batch of the whole data set would give. They belong to the calls of batch norm in the order of a forward pass.
-    """
-
-    def __init__(self, kind: str | None) -> None:
-        if kind not in (None, "batch", "running", "population"):
-            raise ValueError(f'batch_statistics must be "batch", "running", "population" or None, got {kind!r}')
-        self.kind = kind
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    def population(self, passes: Callable[[Callable[[Any], None]], None], evaluate: Callable[[Any, Any], bool]) -> None:
-        """Find the whole data set's statistics: `passes(visit)` visits each batch, `evaluate(batch, interception)`."""
-        self.layers = []
-        while True:
-            moments, reached = Moments(), False
-
-            def visit(batch: Any, moments: Moments = moments) -> None:
-                nonlocal reached
-                reached = evaluate(batch, Interception(self, closed=False, collect=moments)) or reached
-
-            passes(visit)
-            if not reached:
-                return
-            self.layers.append(moments.statistics())
-
-
-class LayerReached(BaseException):
-    """Ends a forward pass that has come to the batch norm whose statistics are looked for."""
-
-
 class Interception(TorchFunctionMode):
     """Stands between a model and torch during one evaluation.
 
@@ -107,11 +53,16 @@ class Interception(TorchFunctionMode):
         super().__init__()
         self.statistics = statistics
         self.closed = closed
-        self.vectors = closed_forms.Vectors()
+        self.vectors = Vectors()
         self.losses: list[LossCall] = []
         self.coupled = self.convolutional = False
         self._collect = collect
         self._layer = 0
+
+    @property
+    def closing(self) -> bool:
+        """Whether closed forms are used; they do not see what autocast casts."""
+        return self.closed and not _autocasting()
 
     @contextmanager
     def checkpointed(self) -> Iterator[Callable[[], Interception]]:
@@ -135,9 +86,6 @@ class Interception(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func`, or what stands in its place."""
         kwargs = kwargs or {}
-        closed = self.closed and not _autocasting()
-        if func is F.linear and closed:
-            return self._linear(*args, **kwargs)
         if func is F.batch_norm:
             return self._batch_norm(*args, **kwargs)
         if func is F.cross_entropy:
@@ -146,42 +94,33 @@ class Interception(TorchFunctionMode):
             return self._elementwise(func, args, kwargs)
         if func is F.nll_loss:
             return self._nll_loss(args, kwargs)
-        if func in _CONVOLUTIONS:
-            self.convolutional = self.convolutional or func is torch.conv2d
-            if closed:
-                return self._convolution(func, *args, **kwargs)
+        self.convolutional = self.convolutional or func is torch.conv2d
+        if func is F.multi_head_attention_forward:
+            return self._through(func, args, kwargs)
+        if self.closing and func in REPLACEMENTS:
+            return REPLACEMENTS[func](func, self.vectors, *args, **kwargs)
         if func in _EMBEDDINGS and kwargs.get("sparse"):  # a dense gradient is what can be differentiated again
             return func(*args, **{**kwargs, "sparse": False})
-        if func in _ACTIVATIONS and closed and args and _plain(args[0]) and not kwargs.get("inplace"):
-            return closed_forms.activation(args[0], lambda x: func(x, *args[1:], **kwargs))
         return func(*args, **kwargs)
 
-    def _linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        if not _plain(x, weight, bias) or x.ndim < 2 or weight.ndim != 2:
-            return F.linear(x, weight, bias)
-        return closed_forms.linear(x, weight, bias, self.vectors)
+    def _through(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Call a function of torch that is made of others, so that these come here as well.
 
-    def _convolution(
-        self,
-        func: Any,
-        input: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> torch.Tensor:
-        dims = _CONVOLUTIONS[func]
-        if not _plain(input, weight, bias) or not input.ndim == weight.ndim == dims + 2 or isinstance(padding, str):
-            return func(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
+        torch lets a mode see the outermost call alone. The function asks at its beginning whether there is a mode, and
+        is told once that there is none.
+        """
+        asked = F.has_torch_function
 
-        def each(number: Any) -> list[int]:
-            numbers = list(number) if isinstance(number, (tuple, list)) else [number]
-            return numbers * dims if len(numbers) == 1 else numbers
+        def once(tensors: Any) -> bool:
+            F.has_torch_function = asked
+            return False
 
-        stencil = closed_forms.Stencil(each(stride), each(padding), each(dilation), groups)
-        return closed_forms.convolution(input, weight, bias, stencil, self.vectors)
+        F.has_torch_function = once
+        try:
+            with self:
+                return func(*args, **kwargs)
+        finally:
+            F.has_torch_function = asked
 
     def _batch_norm(
         self,
@@ -217,11 +156,11 @@ class Interception(TorchFunctionMode):
                 )
         else:
             self.coupled = True
-        if not self.closed or _autocasting() or not _plain(x, weight, bias):
+        if not self.closing or not plain(x, weight, bias):
             return F.batch_norm(x, mean, var, weight, bias, mean is None, 0.0, eps)
         if mean is None and x.numel() == x.shape[1]:
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)  # one value a channel: torch's error
-        return closed_forms.batch_norm(x, weight, bias, mean, var, eps, self.vectors)
+        return batch_norm(x, weight, bias, mean, var, eps, self.vectors)
 
     def _cross_entropy(
         self,
@@ -234,33 +173,34 @@ class Interception(TorchFunctionMode):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> torch.Tensor:
-        def plain(reduction: str) -> torch.Tensor:
-            return F.cross_entropy(
-                input,
-                target,
-                weight,
-                ignore_index=ignore_index,
-                reduction=reduction,
-                label_smoothing=label_smoothing,
+        logits, rows = input, target
+        terms = input.shape[:1] + input.shape[2:]
+        if input.ndim > 2 and target.shape in (input.shape, terms):  # or torch says what is wrong
+            logits = input.movedim(1, -1).flatten(0, -2)
+            rows = target.flatten() if target.shape == terms else target.movedim(1, -1).flatten(0, -2)
+
+        def by_torch(reduction: str) -> torch.Tensor:
+            loss = F.cross_entropy(
+                logits, rows, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
             )
+            return loss.view(terms) if reduction == "none" else loss
 
         if size_average is not None or reduce is not None:
             reduction = torch.nn._reduction.legacy_get_string(size_average, reduce)
         if input.ndim < 2 or reduction not in ("mean", "sum", "none"):
-            return plain(reduction)
-        logits = input if input.ndim == 2 else input.movedim(1, -1).flatten(0, -2)
+            return by_torch(reduction)
         if target.dtype.is_floating_point:
-            value, terms = plain(reduction), float(len(logits))
-            total = value * terms if reduction == "mean" else value.sum()
+            value, count = by_torch(reduction), float(len(logits))
+            total = value * count if reduction == "mean" else value.sum()
             family = None if weight is not None else "categorical"
-            return self._note(value, total, terms, reduction, logits, torch.ones_like(logits[:, 0]), family)
+            return self._note(value, total, count, reduction, logits, torch.ones_like(logits[:, 0]), family)
         indices, weights = _terms(logits, target, weight, ignore_index)
-        if label_smoothing or reduction == "none" or not self.closed or _autocasting() or not _plain(logits):
-            value, denominator = plain(reduction), float(weights.sum())
-            total = plain("sum") if reduction == "mean" else value.sum()
+        if label_smoothing or reduction == "none" or not self.closing or not plain(logits):
+            value, denominator = by_torch(reduction), float(weights.sum())
+            total = by_torch("sum") if reduction == "mean" else value.sum()
         else:
             _check_classes(indices, logits)
-            total, denominator = closed_forms.cross_entropy(logits, indices, weights), float(weights.sum())
+            total, denominator = cross_entropy(logits, indices, weights, self.vectors), float(weights.sum())
             value = total / denominator if reduction == "mean" else total
         family = None if label_smoothing and weight is not None else "categorical"
         return self._note(value, total, denominator, reduction, logits, weights, family)
@@ -312,19 +252,6 @@ class Interception(TorchFunctionMode):
 
 
 _EMBEDDINGS = {F.embedding, F.embedding_bag}
-_CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}  # of so many dimensions
-
-# Those of which autograd makes many operations where one multiplication does; ReLU and its like are as cheap.
-_ACTIVATIONS = {
-    torch.tanh,
-    torch.Tensor.tanh,
-    torch.sigmoid,
-    torch.Tensor.sigmoid,
-    F.gelu,
-    F.silu,
-    F.softplus,
-    F.mish,
-}
 
 _ELEMENTWISE = {
     F.mse_loss,
@@ -342,16 +269,6 @@ _WEIGHTS_KEEP_THE_MEAN = {F.binary_cross_entropy, F.binary_cross_entropy_with_lo
 def _autocasting() -> bool:
     """Whether torch casts the arguments of operations, which the closed forms do not see."""
     return bool(torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"))
-
-
-def _plain(*tensors: torch.Tensor | None) -> bool:
-    """Whether all are ordinary tensors of one type that the closed forms are made for."""
-    dtypes = {t.dtype for t in tensors if t is not None}
-    return (
-        len(dtypes) == 1
-        and dtypes <= {torch.float32, torch.float64}
-        and all(t is None or t.layout == torch.strided for t in tensors)
-    )
 
 
 def _terms(

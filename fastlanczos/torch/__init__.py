@@ -11,6 +11,7 @@ from fastlanczos.curvature.concentration import GradientConcentration, gradient_
 from fastlanczos.curvature.fisher import FisherOperator
 from fastlanczos.curvature.gauss_newton import GGNOperator
 from fastlanczos.curvature.hessian import HessianOperator
+from fastlanczos.curvature.memory import Memory
 from fastlanczos.curvature.operator import CurvatureOperator
 from fastlanczos.curvature.preconditioned import PreconditionedOperator
 from fastlanczos.curvature.schedule import Schedule
@@ -38,6 +39,7 @@ __all__ = [
     "GradientConcentration",
     "HessianOperator",
     "Measurement",
+    "Memory",
     "PreconditionedOperator",
     "Records",
     "Schedule",

@@ -92,11 +92,41 @@ def test_interrupted_products_leave_the_model_as_it_was():
         assert p.grad is None
 
 
-def test_only_hessians_have_them_and_other_words_are_told():
+@pytest.mark.parametrize("name", [name for name in CASES if "float" not in name])
+@pytest.mark.parametrize(
+    ("operator", "options"),
+    [(flt.GGNOperator, {}), (flt.FisherOperator, {}), (flt.FisherOperator, {"kind": "monte-carlo", "draw_seed": 3})],
+    ids=["GGN", "empirical", "monte-carlo"],
+)
+def test_gauss_newton_and_fisher_by_differences_of_the_outputs(name, operator, options):
+    make, loss_fn, data, more = CASES[name]
+    model, batches = make(), data()
+    # Not merged, since targets are drawn batch by batch.
+    exact = operator(model, loss_fn, batches, schedule=flt.Schedule(), **options, **more)
+    v = torch.randn(exact.shape[0], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    try:
+        expected = exact @ v
+    except ValueError:
+        pytest.skip("this loss belongs to no known distribution")
+    G = operator(model, loss_fn, batches, products="finite-difference", **options, **more)
+    assert float((G @ v - expected).norm()) <= 1e-7 * float(expected.norm())
+    assert "finite differences (relative error about" in repr(G)
+
+
+def test_a_gauss_newton_matrix_of_what_has_no_second_derivative():
+    torch.manual_seed(0)
+    model, plain = Awkward(False).double(), Awkward(True).double()
+    plain.load_state_dict(model.state_dict())
+    data = [(torch.randint(0, 10, (30, 5)), torch.arange(30) % 3)]
+    G = flt.GGNOperator(model, F.cross_entropy, data, products="finite-difference")
+    v = torch.randn(G.shape[0], dtype=torch.float64)
+    torch.testing.assert_close(G @ v, flt.GGNOperator(plain, F.cross_entropy, data) @ v, rtol=1e-6, atol=1e-8)
+
+
+def test_a_vector_of_zeros_and_other_words():
     model, data = nn.Linear(3, 2), [(torch.randn(4, 3), torch.arange(4) % 2)]
-    with pytest.raises(ValueError, match="products must be 'exact' or 'finite-difference' for HessianOperator"):
-        flt.HessianOperator(model, F.cross_entropy, data, products="approximate")
-    with pytest.raises(ValueError, match="products must be 'exact' for GGNOperator"):
-        flt.GGNOperator(model, F.cross_entropy, data, products="finite-difference")
-    H = flt.HessianOperator(model, F.cross_entropy, data, products="finite-difference")
-    assert float((H @ torch.zeros(8)).norm()) == 0.0
+    for operator in (flt.HessianOperator, flt.GGNOperator):
+        with pytest.raises(ValueError, match='products must be "exact" or "finite-difference", got \'approximate\''):
+            operator(model, F.cross_entropy, data, products="approximate")
+        A = operator(model, F.cross_entropy, data, products="finite-difference")
+        assert float((A @ torch.zeros(8)).norm()) == 0.0

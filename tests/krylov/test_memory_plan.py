@@ -57,6 +57,16 @@ def test_probes_are_split_into_equal_groups_that_fit():
     assert make("block", 1) == plan.Plan("none", 1)
 
 
+def test_a_basis_of_float32_comes_before_none_where_the_storage_is_open():
+    wide, narrow = N * 8 * (50 + 5), N * (4 * 50 + 8 * 7)
+    assert make("block", wide, dtype=None) == plan.Plan("full", 1, basis_dtype="float64")
+    assert make("block", wide - 1, dtype=None) == plan.Plan("full", 1, basis_dtype="float32")
+    assert make("block", narrow, dtype=None, reorthogonalize="full").basis_dtype == "float32"
+    assert make("block", narrow - 1, dtype=None).reorthogonalize == "none"
+    d = fl.spectral_density(Blocks(), num_probes=1, num_steps=50, seed=0, max_memory=wide - 1)
+    assert (d.info["reorthogonalize"], d.info["basis_dtype"]) == ("full", "float32")
+
+
 def test_without_a_limit_half_of_what_is_free_is_taken(monkeypatch):
     one = N * 8 * (50 + 5)
     monkeypatch.setattr(kinds, "available_memory", lambda: 6 * one)
