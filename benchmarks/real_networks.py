@@ -9,11 +9,10 @@ The networks and peers are in the extra `bench`; curvlinops needs a torchvision 
 """
 
 import itertools
-import json
+import logging
+import multiprocessing
 import resource
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -83,6 +82,12 @@ def resnet18(quick, length=32):
 NETWORKS = {"BERT": bert, "GPT-2": gpt2, "ResNet-18": resnet18}
 
 
+def quiet():
+    """Leave out what transformers and the peers say of configurations and releases."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+
+
 def own_loss(model, batch):
     output = model(**batch)
     return output["loss"]
@@ -136,7 +141,7 @@ def curvlinops(model, data, probes, steps):
         operator = tool.HessianLinearOperator(
             wrapped,
             nn.CrossEntropyLoss(),
-            dict(wrapped.named_parameters()),
+            list(wrapped.parameters()),
             pairs,
             check_deterministic=False,
             batch_size_fn=lambda batch: len(batch["labels"]),
@@ -156,7 +161,7 @@ def peak_bytes():
 def work(name, quick, tool, probes, steps, basis, length, checkpointed):
     """What a process of its own measures: seconds, page faults, and the peak of its memory beside its beginning."""
     torch.manual_seed(0)
-    warnings.filterwarnings("ignore")
+    quiet()
     options = {} if length is None else {"length": length}
     model, data = NETWORKS[name](quick, **options)
     if checkpointed:
@@ -195,19 +200,30 @@ def work(name, quick, tool, probes, steps, basis, length, checkpointed):
     record["faults"] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
     record["peak"] = peak_bytes() - before
     record["n"] = sum(p.numel() for p in model.parameters())
-    print(json.dumps(record))
+    return record
+
+
+def _answer(pipe, arguments):
+    try:
+        pipe.send(work(*arguments))
+    except Exception as error:  # a tool that cannot do it: what it says is told, and the others go on
+        pipe.send(f"{type(error).__name__}: {error}"[:150])
 
 
 def measured(quick, name, tool, probes=1, steps=1, basis="float64", length=None, checkpointed=False):
     """Run `work` in a process of its own; None where the tool is not there or cannot do it."""
-    arguments = [name, quick, tool, probes, steps, basis, length, checkpointed]
-    done = subprocess.run(
-        [sys.executable, __file__, "--work", json.dumps(arguments)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        print(f"{name}, {tool}: {done.stderr.strip().splitlines()[-1][:150]}", flush=True)
+    context = multiprocessing.get_context("forkserver")  # imports once for all processes
+    context.set_forkserver_preload(["real_networks", "transformers", "torch._dynamo"])
+    here, there = context.Pipe()
+    arguments = name, quick, tool, probes, steps, basis, length, checkpointed
+    process = context.Process(target=_answer, args=(there, arguments))
+    process.start()
+    answer = here.recv()
+    process.join()
+    if isinstance(answer, str):
+        print(f"{name}, {tool}: {answer}", flush=True)
         return None
-    return json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def medians(records):
@@ -371,13 +387,8 @@ def picture(rows):
 
 def main(arguments=None):
     """Run the comparison."""
-    parser = parse(__doc__.splitlines()[0])
-    parser.add_argument("--work", help="what a process of its own is asked to measure, as JSON")
-    options = parser.parse_args(arguments)
-    if options.work is not None:
-        work(*json.loads(options.work))
-        return
-    warnings.filterwarnings("ignore")
+    options = parse(__doc__.splitlines()[0]).parse_args(arguments)
+    quiet()
     repeats = 1 if options.quick else 3
     rows, speeds = densities(options.quick, repeats)
     costs = gradients(options.quick, 3 if options.quick else 15)

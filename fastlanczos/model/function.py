@@ -147,14 +147,11 @@ class ModelFunction:
         before = torch.get_rng_state()
         with ExitStack() as stack:
             if backward is None:
-                # Fused attention and cuDNN's recurrent layers have no second derivative; the plain ones do.
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-                if any(isinstance(m, torch.nn.RNNBase) for m in self.model.modules()):
-                    stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(self._differentiable_twice())
             stack.enter_context(interception)
             if backward is None:
                 stack.enter_context(activations(interception))
-                stack.enter_context(checkpoints(interception, partial(torch.func.functional_call, self._again, state)))
+                stack.enter_context(checkpoints(interception, partial(self._evaluate_again, state)))
             loss: BatchLoss = torch.func.functional_call(self._whole, state, (batch, interception, backward))
         self.draws = self.draws or not torch.equal(before, torch.get_rng_state())
         if self.draws and self._seed is None:
@@ -163,6 +160,19 @@ class ModelFunction:
                 "different matrix. Call model.eval(), or pass seed= to draw the same ones in every product"
             )
         return loss
+
+    def _differentiable_twice(self) -> ExitStack:
+        """Return a context in which attention and recurrent layers take the way that has a second derivative."""
+        stack = ExitStack()
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # not fused
+        if any(isinstance(m, torch.nn.RNNBase) for m in self.model.modules()):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        return stack
+
+    def _evaluate_again(self, state: dict[str, torch.Tensor], work: Callable[[], Any]) -> Any:
+        """Do what a checkpoint does again, under the conditions of the evaluation."""
+        with self._differentiable_twice():
+            return torch.func.functional_call(self._again, state, (work,))
 
     def _run(self, model: torch.nn.Module, batch: Any, interception: Interception) -> BatchLoss:
         output, target = self._forward(model, batch)

@@ -107,3 +107,27 @@ def test_an_embedding_with_sparse_gradients_gives_those_of_a_dense_one():
     H = flt.HessianOperator(model, F.cross_entropy, [(tokens, y)])
     v = torch.randn(H.shape[0], dtype=torch.float64)
     torch.testing.assert_close(H @ v, plain(dense, tokens, y, v), rtol=1e-10, atol=1e-14)
+
+
+def test_attention_inside_a_checkpoint(data):
+    class Attending(nn.Module):
+        def __init__(self, how):
+            super().__init__()
+            self.how, self.first, self.last = how, nn.Linear(1, 8), nn.Linear(8, 3)
+            self.layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+
+        def forward(self, x):
+            x = self.first(x[..., None])  # each sample's numbers as a sequence
+            x = self.layer(x) if self.how is None else checkpoint(self.layer, x, use_reentrant=self.how)
+            return self.last(x.mean(1))
+
+    torch.manual_seed(0)
+    model, without = Attending(False).double(), Attending(None).double()
+    without.load_state_dict(model.state_dict())
+    v = torch.randn(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = plain(without, *data, v)
+    for m in (model, without):
+        torch.testing.assert_close(
+            flt.HessianOperator(m, F.cross_entropy, [data]) @ v, expected, rtol=1e-10, atol=1e-12
+        )
