@@ -70,6 +70,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/same_products.py
 	$(BIN)/python benchmarks/hessian.py
+	$(BIN)/python benchmarks/real_networks.py
 	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/overhead.py

@@ -1,6 +1,7 @@
 """The compiled extension and the list of packages; everything else about the package is in pyproject.toml."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,6 +31,16 @@ installs without it. nvcc may also be too old, or want an older C++ compiler: NV
 
 # Machine code for A100 and H100/H200, and PTX that the driver compiles for whatever is newer.
 ARCHITECTURES = ("arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]")
+
+
+def architectures():
+    """Return what nvcc compiles for; FASTLANCZOS_CUDA_ARCH=sm_90 makes it that alone, in half of the time."""
+    wanted = os.environ.get("FASTLANCZOS_CUDA_ARCH", "")
+    if not wanted:
+        return ARCHITECTURES
+    if not re.fullmatch(r"sm_\d+[af]?", wanted):
+        raise SystemExit(f"FASTLANCZOS_CUDA_ARCH must be one architecture such as sm_90, got {wanted!r}")
+    return (f"arch=compute_{wanted[3:]},code={wanted}",)
 
 
 def find_nvcc():
@@ -63,7 +74,7 @@ class BuildCore(build_ext):
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         command = [find_nvcc(), "-O3", "-std=c++17", "-shared", "--cudart", "static", "--threads", "2"]
-        command += [f"-gencode={architecture}" for architecture in ARCHITECTURES]
+        command += [f"-gencode={architecture}" for architecture in architectures()]
         command += ["-Xcompiler", "-fPIC,-fvisibility=hidden"] if os.name == "posix" else []
         command += [f"-I{folder}" for folder in (*extension.include_dirs, *self.include_dirs)]
         try:

@@ -43,6 +43,20 @@ def test_a_wrong_wish_for_cuda_is_told():
     assert "FASTLANCZOS_CUDA must be 0 (without) or 1 (demanded), got 'yes'" in done.stderr
 
 
+def test_one_architecture_may_be_asked_for(monkeypatch):
+    program = "import sys; sys.argv = ['setup.py', '--version']; import setup; print(setup.architectures())"
+
+    def printed(wanted):
+        environment = os.environ | {"FASTLANCZOS_CUDA_ARCH": wanted}
+        return subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=environment
+        )
+
+    assert "('arch=compute_90,code=sm_90',)" in printed("sm_90").stdout
+    assert "compute_80" in printed("").stdout
+    assert "must be one architecture such as sm_90, got 'hopper'" in printed("hopper").stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script in place of nvcc")
 def test_an_nvcc_that_fails_is_told_with_the_way_around(tmp_path):
     nvcc = tmp_path / "nvcc"

@@ -21,6 +21,59 @@ import fastlanczos as fl
 STORAGE = {"float64": {}, "float32": {"basis_dtype": "float32"}, "none": {"reorthogonalize": "none"}}
 
 
+def smoke(side):
+    """Every kernel against the CPU engine, in seconds: the first entry that differs, where one does."""
+    n, steps = (5003, 40) if side.large else (203, 10)
+    d = np.random.default_rng(0).normal(size=n)
+    v0, on_gpu = np.random.default_rng(1).normal(size=n), side.array(d)
+    rows = []
+
+    def compare(what, got, expected, scale=1.0, tolerance=1e-10):
+        got, expected = np.asarray(got, float).ravel(), np.asarray(expected, float).ravel()
+        row = {"what": what, "entries": len(expected), "differs": ""}
+        if len(got) != len(expected):
+            row["differs"] = f"{len(got)} entries instead of {len(expected)}"
+        elif not (np.abs(got - expected) <= tolerance * scale).all():  # NaN differs as well
+            first = int(np.flatnonzero(~(np.abs(got - expected) <= tolerance * scale))[0])
+            row["differs"] = f"first at {first}: {got[first]!r} instead of {expected[first]!r}"
+        rows.append(row)
+
+    norm = np.abs(d).max()
+    for storage, options in STORAGE.items():
+        r = fl.lanczos(lambda v: on_gpu * v, n, steps, v0=side.array(v0), **options)
+        expected = fl.lanczos(lambda v: d * v, n, steps, v0=v0, **options)
+        tolerance = 1e-6 if storage == "float32" else 1e-10
+        compare(f"step, {storage}: alpha", r.alpha, expected.alpha, norm, tolerance)
+        compare(f"step, {storage}: beta", r.beta, expected.beta, norm, tolerance)
+        if r.basis is not None:
+            V = side.host(r.basis).astype(float)
+            compare(f"step, {storage}: V V'", V @ V.T, np.eye(len(V)), 1.0, tolerance)
+    few = side.array(np.repeat([1.0, 2.0, 5.0], [60, 60, n - 120]))
+    r = fl.lanczos(lambda v: few * v, n, steps, v0=side.array(v0))
+    compare("breakdown: eigenvalues", r.quadrature()[0], [1.0, 2.0, 5.0], 5.0)
+    A = np.random.default_rng(2).normal(size=(60, 60))
+    A = A + A.T
+    ours, theirs = (fl.spectral_density(x, num_probes=3, num_steps=8, seed=0) for x in (side.array(A), A))
+    compare("steps of several probes: nodes", ours.nodes, theirs.nodes, np.abs(theirs.nodes).max())
+    rng = np.random.default_rng(3)
+    alpha, beta = rng.normal(size=(50, 9)), rng.normal(size=(50, 8))
+    ours, theirs = fl.quadrature(side.array(alpha), side.array(beta)), fl.quadrature(alpha, beta)
+    compare("quadrature: nodes", side.host(ours[0]), theirs[0], np.abs(theirs[0]).max())
+    compare("quadrature: weights", np.cumsum(side.host(ours[1]), 1), np.cumsum(theirs[1], 1))
+    wrong = [row["what"] for row in rows if row["differs"]]
+    return {"ok": not wrong, "rows": rows} | (
+        {"why": "differs from the CPU engine: " + ", ".join(wrong)} if wrong else {}
+    )
+
+
+def profiled(side):
+    """One run of 66 steps at n = 1e7, for ncu to look at."""
+    d, v0 = side.normal(10**7), side.normal(10**7)
+    for storage in ("float64", "float32"):
+        fl.lanczos(lambda v: d * v, 10**7, 66, v0=v0, return_basis=False, **STORAGE[storage])
+    return {}
+
+
 def accuracy(side):
     """Runs on the GPU against the CPU engine: eigenvalues of T relative to the norm, orthogonality, sweeps."""
     n, steps = (3000, (60, 400)) if side.large else (190, (24,))
@@ -307,7 +360,8 @@ def short(side):
     return {"steps": r.num_steps}
 
 
-PARTS = {part.__name__: part for part in (accuracy, step, whole, eigsh, synchronisations, quadrature, network, short)}
+ALL = (smoke, step, network, eigsh, whole, synchronisations, accuracy, quadrature, profiled, short)
+PARTS = {part.__name__: part for part in ALL}
 
 
 def main():

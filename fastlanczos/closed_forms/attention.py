@@ -140,9 +140,10 @@ class _Attention(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Grad, ...]:
+        q, k, v, lse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (*_AttentionGradient.apply(grad, *ctx.saved_tensors, ctx.how), None)
-        return (*_gradient(grad, *ctx.saved_tensors, ctx.how), None)
+            return (*_AttentionGradient.apply(grad, q, k, v, lse, ctx.how), None)
+        return (*_gradient(grad, q, k, v, lse, ctx.how), None)
 
 
 class _AttentionGradient(Function):

@@ -54,11 +54,11 @@ class _LayerNorm(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Grad, ...]:
-        saved = ctx.saved_tensors
+        x, weight, mean, r = ctx.saved_tensors
         needs = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
-            return (*_LayerNormGradient.apply(grad, *saved, needs, ctx.vectors), None, None, None)
-        return (*_gradient(grad, *saved, needs, ctx.vectors.several), None, None, None)
+            return (*_LayerNormGradient.apply(grad, x, weight, mean, r, needs, ctx.vectors), None, None, None)
+        return (*_gradient(grad, x, weight, mean, r, needs, ctx.vectors.several), None, None, None)
 
 
 class _LayerNormGradient(Function):

@@ -343,7 +343,9 @@ class Products:
                     graph = self._forward_graph_of(first, evaluation)
                     graph.product([torch.zeros_like(leaf) for leaf in evaluation.leaves], several=False)
                 return copy, 0, memory.peak
-            size = self._size or measure(self._look(first))[0]
+            size = self._size
+            if size is None or size.working is None:
+                size = self._size = measure(self._look(first))[0]
             samples = schedule.batch_size or num_samples(first)
             one = int(size.of(samples))
             kept = max(schedule.graph_bytes, one) if schedule.graphs == "kept" else 0

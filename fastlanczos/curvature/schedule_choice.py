@@ -10,7 +10,7 @@ import torch
 
 from fastlanczos.curvature.graphs import Graph
 from fastlanczos.curvature.peak_memory import PeakMemory
-from fastlanczos.curvature.schedule import GraphSize, Schedule, choose, seconds
+from fastlanczos.curvature.schedule import GraphSize, Schedule, choose, memory_budget, seconds
 from fastlanczos.model.batches import num_samples, samples_or_none, tensors_in
 from fastlanczos.model.batches import split as cut
 from fastlanczos.model.function import Evaluation
@@ -18,6 +18,7 @@ from fastlanczos.model.function import Evaluation
 __all__ = ["Look", "measure", "plan"]
 
 _TOGETHER, _SMALL_GRAPH = 10, 16 * 2**20
+_MANY = 16 * 2**20  # bytes of parameters, from which on a product through a small graph costs as much as a whole one
 _CLEARLY = 0.9  # of the time, or a new layout is not worth other last bits
 
 
@@ -46,7 +47,13 @@ def plan(
     What trials would find out is decided `by_clock`, or by rules that hold for most networks and give the same bits in
     every run: images go with their channels last on a CPU, vectors go together through small graphs of other models.
     """
-    size, coupled, convolutional, samples = measure(look)
+    budget = memory_budget(max_memory, device)
+
+    def is_plenty(size: GraphSize, batch: int) -> bool:
+        number = max(total or 0, batch)
+        return size.of(number) + size.working_of(number) <= budget
+
+    size, coupled, convolutional, samples = measure(look, is_plenty)
     schedule = choose(size, samples, total, lambda: not coupled and _separable(look, samples), max_memory, device)
     if not by_clock:
         together = 1 if convolutional or size.of(samples) > _SMALL_GRAPH else _TOGETHER
@@ -61,15 +68,21 @@ def plan(
     return schedule, size
 
 
-def measure(look: Look) -> tuple[GraphSize, bool, bool, int]:
-    """Build graphs of parts of the batch; return their size, whether samples are coupled and images convolved, and how
-    many samples the batch has."""
+def measure(look: Look, is_plenty: Callable[[GraphSize, int], bool] | None = None) -> tuple[GraphSize, bool, bool, int]:
+    """Build graphs of parts of the batch, and a product through each.
+
+    Returns the graphs' size, whether samples are coupled and images convolved, and how many samples the batch has. With
+    many parameters, where a product takes as long as for a whole batch, the first graph is enough where `is_plenty(its
+    size, samples of the batch)`.
+    """
     count = samples_or_none(look.batch)
-    tried = []
-    sizes = [count] if count is None or count < 32 else [4, 8]
+    sizes = [count]
+    if count is not None and count >= 8:
+        sizes = [4, 8] if count >= 32 else [2, 4]
+    known = [*look.known(), *tensors_in(look.batch)]
+    graphs, working = [], []
     for size in sizes:
         piece = look.batch if size == count else cut(look.batch, count, size)[0]  # type: ignore[arg-type]
-        known = [*look.known(), *tensors_in(look.batch)]
         with PeakMemory(known) as memory:
             evaluation = look.evaluate(piece)
             graph = look.build(piece, evaluation)
@@ -77,14 +90,17 @@ def measure(look: Look) -> tuple[GraphSize, bool, bool, int]:
             coupled, convolutional = evaluation.interception.coupled, evaluation.interception.convolutional
             graph.check()
             del evaluation
-            kept, building = memory.now, memory.peak - memory.now
+            graphs.append((number, memory.now))
+            building = memory.peak - memory.now
+            first = GraphSize(*_line(graphs))
+            if is_plenty and count and sum(leaf.nbytes for leaf in leaves) > _MANY and is_plenty(first, count):
+                return first, coupled, convolutional, count
             memory.restart()
             graph.product([torch.zeros_like(leaf) for leaf in leaves], several=False)
-            tried.append((number, kept, max(building, memory.peak - kept)))
+            working.append((number, max(building, memory.peak - graphs[-1][1])))
             del graph
-    samples = tried[-1][0] if count is None or len(tried) == 1 else count
-    graphs, working = (_line([(t[0], t[i]) for t in tried]) for i in (1, 2))
-    return GraphSize(*graphs, working), coupled, convolutional, samples
+    samples = number if count is None or len(sizes) == 1 else count
+    return GraphSize(*_line(graphs), _line(working)), coupled, convolutional, samples
 
 
 def _line(points: list[tuple[int, int]]) -> tuple[float, float]:
