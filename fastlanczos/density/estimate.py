@@ -67,8 +67,8 @@ def spectral_density(
         accurate: on a network's Hessian the cumulative distributions differed by 3e-14 after 60 steps.
         `info["reorthogonalize"]` and the repr say which it was.
     basis_dtype : {"float64", "float32"}, optional
-        Storage of the basis; by default float64, and float32 where only that fits in memory. `info["basis_dtype"]`
-        says which it was.
+        Storage of the basis; by default float64, and with "auto" float32 where only that fits in memory.
+        `info["basis_dtype"]` says which it was.
     rtol : float, optional
         Requested accuracy: steps (up to 16 times as many) and probes (up to a thousand) are added until the 95% band of
         the cumulative distribution, blurred by the default bandwidth, is within +-rtol everywhere. `num_probes` and

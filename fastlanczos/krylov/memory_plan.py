@@ -36,21 +36,24 @@ def plan_memory(
 ) -> Plan:
     """Return the plan that keeps bases and vectors within `max_memory` bytes (None: half of what is available).
 
-    "auto" is "full" while one probe's basis fits. A `basis_dtype` of None is float64 where that fits, otherwise
-    float32. Raises MemoryError if "full" is demanded and does not fit, naming what would.
+    "auto" is "full" while one probe's basis fits. A `basis_dtype` of None is float64, and with "auto" float32 where only
+    that fits. Raises MemoryError if "full" is demanded and does not fit, naming what would.
     """
     available = operator.kind.available_memory()
     budget = available // 2 if max_memory is None else max_memory
     rows = min(num_steps, operator.dim)
     if reorthogonalize != "none":
-        for dtype in ("float64", "float32") if basis_dtype is None else (basis_dtype,):
+        stored = [basis_dtype or "float64"]
+        if basis_dtype is None and reorthogonalize == "auto":
+            stored.append("float32")
+        for dtype in stored:
             full = bytes_per_probe(operator, rows, dtype)
             if full <= budget or (reorthogonalize == "full" and max_memory is None and full <= available):
                 return Plan("full", _lockstep(operator, num_probes, rows, budget // full), budget // full, dtype)
         if reorthogonalize == "full":
             limit = available if max_memory is None else max_memory
-            vectors = bytes_per_probe(operator, 0, dtype) // (8 * operator.dim)
-            raise MemoryError(too_large(operator.dim, rows, dtype, vectors, limit))
+            vectors = bytes_per_probe(operator, 0, stored[0]) // (8 * operator.dim)
+            raise MemoryError(too_large(operator.dim, rows, stored[0], vectors, limit))
     fitting = budget // bytes_per_probe(operator, 0, None)
     return Plan("none", _lockstep(operator, num_probes, 1, fitting), fitting)
 

@@ -116,7 +116,7 @@ def test_progress_shows_every_product(capsys):
         ({"num_steps": 1.5}, TypeError, "num_steps must be an integer"),
         ({"probes": "normal"}, ValueError, "probes must be one of"),
         ({"reorthogonalize": "yes"}, ValueError, '"auto", "full" or "none"'),
-        ({"basis_dtype": "int8"}, ValueError, '"float64" or "float32"'),
+        ({"basis_dtype": "int8"}, ValueError, '"float64", "float32" or None'),
         ({"max_memory": -5}, ValueError, "max_memory must be at least 1"),
     ],
 )

@@ -61,7 +61,9 @@ def test_a_basis_of_float32_comes_before_none_where_the_storage_is_open():
     wide, narrow = N * 8 * (50 + 5), N * (4 * 50 + 8 * 7)
     assert make("block", wide, dtype=None) == plan.Plan("full", 1, basis_dtype="float64")
     assert make("block", wide - 1, dtype=None) == plan.Plan("full", 1, basis_dtype="float32")
-    assert make("block", narrow, dtype=None, reorthogonalize="full").basis_dtype == "float32"
+    assert make("block", narrow, dtype=None).basis_dtype == "float32"
+    with pytest.raises(MemoryError, match=r"basis_dtype=.float32"):  # what is demanded is demanded in float64
+        make("block", wide - 1, dtype=None, reorthogonalize="full")
     assert make("block", narrow - 1, dtype=None).reorthogonalize == "none"
     d = fl.spectral_density(Blocks(), num_probes=1, num_steps=50, seed=0, max_memory=wide - 1)
     assert (d.info["reorthogonalize"], d.info["basis_dtype"]) == ("full", "float32")
