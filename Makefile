@@ -1,4 +1,4 @@
-# make demo | test | lint | soak | clients | sanitize | format | bench | clean.   Each makes .venv first if it is not there.
+# make demo | test | lint | soak | clients | faults | sanitize | format | bench | clean.   Each makes .venv first if it is not there.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,7 @@ COMPILED := $(wildcard csrc/bindings/* $(addprefix csrc/include/fastlanczos/,*.h
 SOURCES := setup.py pyproject.toml $(COMPILED)
 CXX_SOURCES := $(COMPILED) $(wildcard tests/csrc/*.cpp tests/csrc/cuda_emulation/*.[ch]* examples/cpp/*.cpp)
 
-.PHONY: demo test lint soak clients sanitize sanitize-address sanitize-thread format bench clean
+.PHONY: demo test lint soak clients faults sanitize sanitize-address sanitize-thread format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/fastlanczos demo
@@ -19,10 +19,14 @@ test: $(VENV)/ready
 	$(PYTEST) --doctest-modules tests fastlanczos
 
 # What is never done with: more examples, more kills, sanitizers.
-soak: $(VENV)/ready sanitize clients
+soak: $(VENV)/ready sanitize faults clients
 	FASTLANCZOS_SOAK=1 $(PYTEST) -m soak
 
 # Tests of scikit-learn and networkx, of pinned releases, with our eigsh in the place of scipy's.
+# Faults seeded into both engines, one at a time: the tests must notice each.
+faults: $(VENV)/ready
+	$(BIN)/python tests/faults/run.py
+
 clients: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet scikit-learn==1.9.1 networkx==3.6.1 pandas
 	mkdir -p build && cd build && PYTHONPATH=../tests/cases OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m pytest -c /dev/null -q -p eigsh_replaced \

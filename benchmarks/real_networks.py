@@ -8,7 +8,6 @@ memory of one run touched once. Then a product against a gradient, and the memor
 The networks and peers are in the extra `bench`; curvlinops needs a torchvision that fits torch: install that first.
 """
 
-import itertools
 import logging
 import multiprocessing
 import resource
@@ -19,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hessian import ResidualBlock
 from matplotlib.figure import Figure
+from networks import bert, gpt2, resnet18
 from peers import touch_memory
 from report import parse, table, write
 from torch import nn
@@ -28,56 +27,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import fastlanczos as fl
 import fastlanczos.torch as flt
+from fastlanczos.arrays.memory import available_memory
 
 F = nn.functional
 VECTORS = 6  # of float64 that a density may hold beside its basis
 TOOLS = ("hessian-eigenthings", "curvlinops")
-
-
-def bert(quick, length=32):
-    """MiniLM's shape: 22.7 million parameters, 6 layers, 384 wide; eight sentences."""
-    from transformers import BertConfig, BertForSequenceClassification
-
-    size = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
-    if quick:
-        size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    model = BertForSequenceClassification(BertConfig(vocab_size=1000 if quick else 30522, **size)).eval()
-    words = torch.randint(model.config.vocab_size, (8, length))
-    seen = torch.arange(length) < torch.linspace(length / 2, length, 8)[:, None]
-    return model, [{"input_ids": words, "attention_mask": seen.long(), "labels": torch.arange(8) % 2}]
-
-
-def gpt2(quick, length=256):
-    """12 layers at width 256, vocabulary 50,257: 22.6 million parameters; a sequence."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    size = {"n_layer": 2, "n_embd": 32, "n_head": 4} if quick else {"n_layer": 12, "n_embd": 256, "n_head": 4}
-    vocabulary = 1000 if quick else 50257
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, n_positions=1024, use_cache=False, **size)).eval()
-    words = torch.randint(vocabulary, (1, length))
-    return model, [{"input_ids": words, "labels": words}]
-
-
-class ResNet18(nn.Module):
-    """For 32 x 32 images: 11.2 million parameters, with its loss."""
-
-    def __init__(self, width):
-        super().__init__()
-        widths = [width, width, width, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width, 8 * width]
-        blocks = [ResidualBlock(a, b, 1 + (a != b)) for a, b in itertools.pairwise(widths)]
-        first = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        last = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, 10)]
-        self.layers = nn.Sequential(*first, *blocks, *last)
-
-    def forward(self, images, labels):
-        logits = self.layers(images)
-        return {"loss": F.cross_entropy(logits, labels), "logits": logits}
-
-
-def resnet18(quick, length=32):
-    """11.2 million parameters; 16 images of length x length."""
-    images = torch.randn(8 if quick else 16, 3, length, length)
-    return ResNet18(8 if quick else 64).eval(), [{"images": images, "labels": torch.arange(len(images)) % 10}]
 
 
 NETWORKS = {"BERT": bert, "GPT-2": gpt2, "ResNet-18": resnet18}
@@ -181,7 +135,8 @@ def work(name, quick, tool, probes, steps, basis, length, checkpointed):
     for p in model.parameters():  # initialization leaves pages that nobody has touched
         p.detach().add_(0.0)
     # The host of a virtual machine takes back what is free, and hands it out again at a tenth of the speed.
-    touch_memory((2 * steps + 30) * sum(p.numel() for p in model.parameters()))
+    wanted = (steps + 20) * sum(p.numel() for p in model.parameters())
+    touch_memory(min(wanted, available_memory() // 16))
     Path("/proc/self/clear_refs").write_text("5")
     before, faults, start = peak_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
     record = {}
@@ -221,7 +176,11 @@ def measured(quick, name, tool, probes=1, steps=1, basis="float64", length=None,
     arguments = name, quick, tool, probes, steps, basis, length, checkpointed
     process = context.Process(target=_answer, args=(there, arguments))
     process.start()
-    answer = here.recv()
+    there.close()
+    try:
+        answer = here.recv()
+    except EOFError:
+        answer = "its process was killed"
     process.join()
     if isinstance(answer, str):
         print(f"{name}, {tool}: {answer}", flush=True)
@@ -274,11 +233,11 @@ def densities(quick, repeats):
             settings = [(1, 4)]
         for probes, steps in settings:
             turns = {}
-            for _ in range(repeats if name == "BERT" and steps < 60 else 1):
+            for turn in range(repeats if name == "BERT" and steps < 60 else 1):
                 turns.setdefault("plain", []).append(measured(quick, name, "plain", probes, steps))
                 for basis in ("float64", "float32", "none"):
                     turns.setdefault(basis, []).append(measured(quick, name, "fastlanczos", probes, steps, basis))
-                for tool in TOOLS if (probes, steps) == settings[min(1, len(settings) - 1)] else ():
+                for tool in TOOLS if turn == 0 and (probes, steps) == settings[min(1, len(settings) - 1)] else ():
                     turns.setdefault(tool, []).append(measured(quick, name, tool, probes, steps))
             found = {key: medians(records) for key, records in turns.items()}
             plain = found["plain"]

@@ -108,6 +108,7 @@ def large_logdet(side, repeats):
     tools["fastlanczos, full, float32 basis"] = lambda seed: full(seed, "float32")
     count = {"min_num_samples": probes, "max_num_samples": probes}
     tools["imate"] = with_imate(A, steps, orthogonalize=0, **count)
+    tools["imate, 10 rows"] = with_imate(A, steps, orthogonalize=10, **count)
     tools["imate, full"] = with_imate(A, steps, orthogonalize=-1, **count)
     tools["primate"] = with_primate(A, steps, 0, "CountCriterion", count=probes)
     tools["primate, full"] = with_primate(A, steps, steps, "CountCriterion", count=probes)
@@ -200,7 +201,19 @@ def coverage(seeds, small):
 def main(arguments=None):
     """Run the comparisons."""
     options = parse(__doc__.splitlines()[0]).parse_args(arguments)
-    found = large_logdet(40 if options.quick else 500, 1 if options.quick else 5)
+    # Small matrices as well, where what surrounds the arithmetic counts.
+    sides = {20: 2, 40: 1} if options.quick else {32: 51, 100: 31, 260: 11, 500: 5}
+    by_size = {side: large_logdet(side, repeats) for side, repeats in sides.items()}
+    found = by_size[max(sides)]
+    libraries = [name for name in found if "fastlanczos" not in name]
+    table(
+        "log det of the 2-D Laplacian: seconds, and times fastlanczos' default",
+        ["n", "fastlanczos s", *libraries],
+        [
+            [side**2, times["fastlanczos"][0], *(times[name][0] / times["fastlanczos"][0] for name in libraries)]
+            for side, times in by_size.items()
+        ],
+    )
     base = {"": found["fastlanczos"][0], "full": found["fastlanczos, full"][0]}
     table(
         "log det of the 2-D Laplacian + 0.05, 50 steps, 20 probes",
@@ -233,6 +246,7 @@ def main(arguments=None):
     columns = ("matrix", "probes", "trace", "logdet", "cdf", "known")
     record = {
         "logdet": {name: {"seconds": t, "relative error": e} for name, (t, e) in found.items()},
+        "logdet by size": {side**2: {name: t for name, (t, _) in times.items()} for side, times in by_size.items()},
         "asked for": {
             name: {"rtol": rtol, "seconds": t, "largest error": e, "share within": share}
             for name, (t, e, share) in accurate.items()

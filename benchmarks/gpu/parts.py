@@ -297,54 +297,73 @@ def quadrature(side):
 
 
 def network(side):
-    """The Hessian density of a small residual network, end to end."""
+    """Hessians of a ResNet-18 and a GPT-2: a product in gradients, a density, its memory, and plain torch beside it."""
     if not side.large:
         A = np.random.default_rng(0).normal(size=(60, 60))
         d = fl.spectral_density(side.array(A + A.T), num_probes=3, num_steps=10, seed=0)
-        return {"probes": 3, "steps": 10, "extremes": d.extremes}
-    import torch
-    from torch import nn
+        return {"rows": [{"network": "a matrix", "probes": 3, "steps": 10, "top": float(d.extremes[1])}]}
+    from networks import language_model, resnet18
+
+    rows = []
+    for name, make in (
+        ("ResNet-18, 512 images", lambda: resnet18(False, samples=512)),
+        ("GPT-2, 124 million, 4 x 256 tokens", lambda: language_model(False)),
+    ):
+        side.torch.manual_seed(0)
+        rows.append({"network": name, **_network_row(side, *make())})
+        side.torch.cuda.empty_cache()
+    return {"rows": rows}
+
+
+def _network_row(side, model, data):
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     import fastlanczos.torch as flt
 
-    class Block(nn.Module):
-        def __init__(self, channels):
-            super().__init__()
-            self.layers = nn.Sequential(
-                nn.Conv2d(channels, channels, 3, padding=1),
-                nn.GroupNorm(4, channels),
-                nn.SiLU(),
-                nn.Conv2d(channels, channels, 3, padding=1),
-                nn.GroupNorm(4, channels),
-            )
-
-        def forward(self, x):
-            return x + self.layers(x)
-
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1), Block(32), nn.AvgPool2d(2), Block(32), nn.AvgPool2d(2), Block(32),
-        nn.Flatten(), nn.Linear(32 * 64, 10),
-    ).cuda()  # fmt: skip
-    data = [(torch.randn(256, 3, 32, 32, device="cuda"), torch.randint(10, (256,), device="cuda")) for _ in range(4)]
-    H = flt.HessianOperator(model, nn.functional.cross_entropy, data)
-    H @ torch.randn(H.shape[0], device="cuda")
-    seconds = {}
+    torch = side.torch
+    model = model.cuda()
+    batch = {key: t.cuda() for key, t in data[0].items()}
+    parameters = list(model.parameters())
+    H = flt.HessianOperator(model, None, [batch])
     v = torch.randn(H.shape[0], device="cuda")
-    seconds["a product s"] = statistics.median(side.seconds([lambda: H @ v] * 5))
+    product = torch.empty(H.shape[0], dtype=torch.float64, device="cuda")
+
+    def gradient():
+        torch.autograd.grad(model(**batch)["loss"], parameters)
+
+    def multiply():
+        H.multiply_into([v], [product])
+
+    row = {"parameters": H.shape[0]}
+    times = {}
+    for what, one in (("gradient", gradient), ("product", multiply)):
+        one()
+        times[what] = statistics.median(side.seconds([one] * 7))
+    planned = H.memory(30).total
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    H.release()
     densities = []
-    call = lambda: densities.append(fl.spectral_density(H, num_probes=4, num_steps=60, seed=0))  # noqa: E731
-    (seconds["density s"],) = side.seconds([call])
-    density = densities[0]
-    return {
-        "parameters": H.shape[0],
-        "samples": 1024,
-        "probes": 4,
-        "steps": 60,
-        **seconds,
-        "of its products": seconds["density s"] / (240 * seconds["a product s"]),
-        "extremes": [float(x) for x in density.extremes],
-        "reorthogonalize": density.info["reorthogonalize"],
+    (seconds,) = side.seconds([lambda: densities.append(fl.spectral_density(H, num_probes=4, num_steps=30, seed=0))])
+    peak = torch.cuda.max_memory_allocated() - before
+    H.release()
+    with sdpa_kernel(SDPBackend.MATH):
+        loss = model(**batch)["loss"]
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+        vectors = [torch.randn_like(p) for p in parameters]
+        plain = lambda: torch.autograd.grad(gradients, parameters, vectors, retain_graph=True)  # noqa: E731
+        plain()
+        times["plain product"] = statistics.median(side.seconds([plain] * 7))
+    return row | {
+        "gradient ms": 1e3 * times["gradient"],
+        "product, in gradients": times["product"] / times["gradient"],
+        "plain product, in gradients": times["plain product"] / times["gradient"],
+        "density of 4 x 30 s": seconds,
+        "of which products": 120 * times["product"] / seconds,
+        "peak GB": peak / 1e9,
+        "planned GB": planned / 1e9,
+        "top": float(densities[0].extremes[1]),
+        "basis": densities[0].info["basis_dtype"],
     }
 
 

@@ -70,3 +70,47 @@ def restarted(d, rows, keep, restarts):
         while not r.finished:
             r.advance(d * r.vector)
     return r
+
+
+class Noisy:
+    """Products A u + noise, the noise a fixed one for each step: the candidate overlaps the rows, nu is below 1.
+
+    Every term of the scalars then counts, where without noise most of them vanish to rounding.
+    """
+
+    def __init__(self, n=120, steps=14, amplitude=0.02, jump=0):
+        rng = np.random.default_rng(5)
+        self.d, self.v0 = np.sort(rng.normal(size=n)), rng.normal(size=n)
+        self.noise = amplitude * rng.normal(size=(steps, n))
+        # From the middle on everything is 2^jump times as large.
+        self.factors = [2.0 ** (jump * (k >= steps // 2)) for k in range(steps)]
+        self.steps = steps
+
+    def product(self, k, u):
+        """Product number k with u."""
+        return self.factors[k] * (self.d * u + self.noise[k])
+
+    def reference(self):
+        """The recurrence as it is written down: alpha, beta, V."""
+        count = iter(range(self.steps))
+        alpha, beta, V, breakdown, _ = one_sweep(lambda u: self.product(next(count), u), self.v0, self.steps)
+        assert not breakdown
+        return alpha, beta, V
+
+
+class FewValues:
+    """A diagonal matrix with few distinct values: the run breaks down at their number."""
+
+    def __init__(self, n=90):
+        self.d = np.repeat([1.0, 2.0, 5.0], n // 3)
+        self.v0 = np.random.default_rng(7).normal(size=n)
+
+
+def coupled(coupling):
+    """Two blocks that hang together by one entry, relative to the norm, and a start in the first."""
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(60, 60))
+    A = A + A.T
+    A[:20, 20:] = A[20:, :20] = 0.0
+    A[19, 20] = A[20, 19] = coupling * np.linalg.norm(A, 2)
+    return A, np.r_[rng.normal(size=20), np.zeros(40)]

@@ -1,0 +1,68 @@
+"""Faults that a careless hand could leave in the engines, each of which some test has to see.
+
+(name, file, what stands there, what stands there with the fault in it). FAULT is true where the fault is on; the right
+text is kept inside, so that another fault can be seeded in the same place.
+"""
+
+STEP, SWEEP = "step.hpp", "cuda/step.cuh"
+
+
+def either(right, wrong):
+    """Return an expression's text, and the same with the fault in it."""
+    return right, f"(FAULT ? ({wrong}) : ({right}))"
+
+
+CPU = [
+    ("h.c missing in alpha", STEP, *either("total_.dot - 2.0 * nu * b_h - h_c", "total_.dot - 2.0 * nu * b_h")),
+    ("2 nu b h missing in alpha", STEP, *either("total_.dot - 2.0 * nu * b_h - h_c", "total_.dot - h_c")),
+    ("nu^2 not divided", STEP, "/ nu2;", "/ (FAULT ? 1.0 : nu2);"),
+    ("beta without nu", STEP, *either("beta[k - 1] * nu", "beta[k - 1]")),
+    ("gamma without b h", STEP, *either("alpha_ + b_h / nu", "alpha_")),
+    ("v without 1 / nu", STEP, "sweep.inverse_nu = 1.0 / nu;", "sweep.inverse_nu = FAULT ? 1.0 : 1.0 / nu;"),
+    ("z without 1 / nu", STEP, *either("factor_of(state_.exponent) / nu", "factor_of(state_.exponent)")),
+    ("c without 1 / nu", STEP, "subtrahend_[j] = c / nu;", "subtrahend_[j] = FAULT ? c : c / nu;"),
+    ("c without beta_{j-1}", STEP, *either("beta[j - 1] * h[j - 1]", "0.0")),
+    ("c without beta_j", STEP, *either("beta[j] * h[j + 1]", "0.0")),
+    ("the correction of alpha missing", STEP, *either("alpha_ + dots_[static_cast<std::size_t>(rows)]", "alpha_")),
+    (
+        "b not written back",
+        STEP,
+        "if (k > 0) state_.beta.back() = beta_;",
+        "if (k > 0 && !FAULT) state_.beta.back() = beta_;",
+    ),
+    ("breakdown 1000 times earlier", STEP, "beta <= kRoundingLevel", "beta <= (FAULT ? 1000 : 1) * kRoundingLevel"),
+    ("breakdown 1000 times later", STEP, "beta <= ", "beta <= (FAULT ? 1e-3 : 1.0) * "),
+    ("k = n is no breakdown", STEP, "|| state_.steps == dim_;", "|| (state_.steps == dim_ && !FAULT);"),
+    ("float32 rows corrected late", STEP, "? kUnsafeFloat32 : 0.5", "? (FAULT ? 1e-2 : kUnsafeFloat32) : 0.5"),
+    ("old alpha not rescaled", STEP, "state_.alpha) a *= change;", "state_.alpha) a *= FAULT ? 1.0 : change;"),
+    ("old beta not rescaled", STEP, "state_.beta) b *= change;", "state_.beta) b *= FAULT ? 1.0 : change;"),
+    ("scale not rescaled", STEP, "state_.scale *= change;", "state_.scale *= FAULT ? 1.0 : change;"),
+    ("max_projection not rescaled", STEP, "max_projection *= change;", "max_projection *= FAULT ? 1.0 : change;"),
+    ("residual_norm without nu", STEP, *either("std::sqrt(1.0 - overlap())", "1.0")),
+]
+
+CUDA = [
+    ("h.c missing in alpha", SWEEP, *either("start.change * load(&s->h_c)", "0.0")),
+    ("2 nu b h missing in alpha", SWEEP, *either("2.0 * nu * b * last", "0.0")),
+    ("nu^2 not divided", SWEEP, "/ nu2;", "/ (FAULT ? 1.0 : nu2);"),
+    ("the correction of alpha missing", SWEEP, *either("alpha + load(run.dots + rows)", "alpha")),
+    ("v without 1 / nu", SWEEP, "{run.z, 1.0 / nu,", "{run.z, FAULT ? 1.0 : 1.0 / nu,"),
+    ("z without 1 / nu", SWEEP, *either("ldexp(1.0, -start.exponent) / nu", "ldexp(1.0, -start.exponent)")),
+    ("gamma without b h", SWEEP, *either("alpha + b * last / nu", "alpha")),
+    ("change ignored in w", SWEEP, " start.change, ", " FAULT ? 1.0 : start.change, "),
+    ("change ignored in b", SWEEP, *either("start.change * load(&s->b)", "load(&s->b)")),
+    ("old alpha not rescaled", SWEEP, *either("change * load(run.alpha + j)", "load(run.alpha + j)")),
+    ("old beta not rescaled", SWEEP, *either("change * load(run.beta + j)", "load(run.beta + j)")),
+    ("b not written back", SWEEP, "j + 1 == k ? b :", "j + 1 == k && !FAULT ? b :"),
+    ("scale not rescaled", SWEEP, *either("change * scale", "scale")),
+    ("max_projection not rescaled", SWEEP, *either("change * load(&s->max_projection)", "load(&s->max_projection)")),
+    ("breakdown 1000 times earlier", SWEEP, "norm <= kRoundingLevel", "norm <= (FAULT ? 1000 : 1) * kRoundingLevel"),
+    ("breakdown 1000 times later", SWEEP, "norm <= ", "norm <= (FAULT ? 1e-3 : 1.0) * "),
+    ("k = n is no breakdown", SWEEP, "|| k == run.dim,", "|| (k == run.dim && !FAULT),"),
+    ("float32 rows corrected late", SWEEP, "? kUnsafeFloat32 :", "? (FAULT ? 1e-2 : kUnsafeFloat32) :"),
+    ("c without beta_{j-1}", SWEEP, *either("load(run.beta + j - 1) * load(run.h + j - 1)", "0.0")),
+    ("c without beta_j", SWEEP, *either("load(run.beta + j) * load(run.h + j + 1)", "0.0")),
+    ("c without 1 / nu", SWEEP, "Pair<double>{h, c / nu +", "Pair<double>{h, (FAULT ? c : c / nu) +"),
+    ("told of no steps", SWEEP, "run.told[1] = static_cast<int>(k);", "if (!FAULT) run.told[1] = static_cast<int>(k);"),
+    ("zeros are not let through", SWEEP, "|| largest == 0.0)", "|| (largest == 0.0 && !FAULT))"),
+]
