@@ -22,11 +22,11 @@ test: $(VENV)/ready
 soak: $(VENV)/ready sanitize faults clients
 	FASTLANCZOS_SOAK=1 $(PYTEST) -m soak
 
-# Tests of scikit-learn and networkx, of pinned releases, with our eigsh in the place of scipy's.
 # Faults seeded into both engines, one at a time: the tests must notice each.
 faults: $(VENV)/ready
 	$(BIN)/python tests/faults/run.py
 
+# Tests of scikit-learn and networkx, of pinned releases, with our eigsh in the place of scipy's.
 clients: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet scikit-learn==1.9.1 networkx==3.6.1 pandas
 	mkdir -p build && cd build && PYTHONPATH=../tests/cases OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m pytest -c /dev/null -q -p eigsh_replaced \

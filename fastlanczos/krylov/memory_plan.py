@@ -36,8 +36,8 @@ def plan_memory(
 ) -> Plan:
     """Return the plan that keeps bases and vectors within `max_memory` bytes (None: half of what is available).
 
-    "auto" is "full" while one probe's basis fits. A `basis_dtype` of None is float64, and with "auto" float32 where only
-    that fits. Raises MemoryError if "full" is demanded and does not fit, naming what would.
+    "auto" is "full" while one probe's basis fits. A `basis_dtype` of None is float64, and with "auto" float32 where
+    only that fits. Raises MemoryError if "full" is demanded and does not fit, naming what would.
     """
     available = operator.kind.available_memory()
     budget = available // 2 if max_memory is None else max_memory
