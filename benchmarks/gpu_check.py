@@ -29,7 +29,7 @@ PARTS = HERE / "gpu" / "parts.py"
 LIMITS = {
     "environment": 20,
     "build": 150,
-    "smoke": 30,
+    "smoke": 60,
     "step": 90,
     "tests": 100,
     "network": 60,

@@ -324,7 +324,8 @@ class Products:
             needs_parameters(evaluation)
             return self._graph_of(piece, evaluation)
 
-        return Look(first, self.evaluate, build, self._known, lambda: self.function.draws, snapshot.lay_out)
+        parameters = sum(leaf.nbytes for leaf in snapshot.leaves)
+        return Look(first, parameters, self.evaluate, build, self._known, lambda: self.function.draws, snapshot.lay_out)
 
     def memory(self) -> tuple[int, int, int]:
         """Return the bytes of the model's copy, of the graphs that are kept, and what a product needs for a moment."""

@@ -26,12 +26,13 @@ _CLEARLY = 0.9  # of the time, or a new layout is not worth other last bits
 class Look:
     """The first batch, and what an operator does with one.
 
-    `evaluate(piece)` and `build(piece, evaluation)` are the two steps to a graph, `known()` the tensors that every
-    graph shares, `draws()` tells whether a forward pass has taken random numbers, `lay_out(channels_last)` sets how
-    images lie in memory from now on.
+    `parameters` are the bytes of those that are differentiated in. `evaluate(piece)` and `build(piece, evaluation)` are
+    the two steps to a graph, `known()` the tensors that every graph shares, `draws()` tells whether a forward pass has
+    taken random numbers, `lay_out(channels_last)` sets how images lie in memory from now on.
     """
 
     batch: Any
+    parameters: int
     evaluate: Callable[[Any], Evaluation]
     build: Callable[[Any, Evaluation], Graph]
     known: Callable[[], list[torch.Tensor]]
@@ -55,8 +56,11 @@ def plan(
 
     size, coupled, convolutional, samples = measure(look, is_plenty)
     schedule = choose(size, samples, total, lambda: not coupled and _separable(look, samples), max_memory, device)
+    if look.parameters > _MANY:
+        # Each vector is as large as what vectors together would read once, and a trial costs three products.
+        schedule = replace(schedule, together=1)
     if not by_clock:
-        together = 1 if convolutional or size.of(samples) > _SMALL_GRAPH else _TOGETHER
+        together = 1 if convolutional or size.of(samples) > _SMALL_GRAPH else schedule.together or _TOGETHER
         schedule = replace(
             schedule,
             together=together,
@@ -93,7 +97,7 @@ def measure(look: Look, is_plenty: Callable[[GraphSize, int], bool] | None = Non
             graphs.append((number, memory.now))
             building = memory.peak - memory.now
             first = GraphSize(*_line(graphs))
-            if is_plenty and count and sum(leaf.nbytes for leaf in leaves) > _MANY and is_plenty(first, count):
+            if is_plenty and count and look.parameters > _MANY and is_plenty(first, count):
                 return first, coupled, convolutional, count
             memory.restart()
             graph.product([torch.zeros_like(leaf) for leaf in leaves], several=False)

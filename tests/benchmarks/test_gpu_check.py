@@ -98,8 +98,7 @@ def test_what_was_finished_is_there_when_the_check_is_killed(tmp_path):
     assert json.loads((tmp_path / "gpu_check" / "environment.json").read_text())["ok"]
     assert json.loads((tmp_path / "gpu_check" / "smoke.json").read_text())["ok"]
     assert not (tmp_path / "gpu_check" / "quadrature.json").exists()
-    (whole,) = tmp_path.glob("gpu_*.json")
-    assert "environment" in json.loads(whole.read_text())["parts"]
+    assert any("environment" in json.loads(file.read_text())["parts"] for file in tmp_path.glob("gpu_*.json"))
 
 
 def test_one_part_alone_and_no_time_for_it(tmp_path, capsys):

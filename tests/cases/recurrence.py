@@ -98,6 +98,21 @@ class Noisy:
         return alpha, beta, V
 
 
+class Growing:
+    """A symmetric chain whose entries grow by 10^300 from its first to its last, the first products with noise."""
+
+    def __init__(self, n=40):
+        d = np.r_[np.full(6, 1e-150), np.geomspace(1e-150, 1e150, n - 6)]
+        beside = 0.3 * np.sqrt(d[:-1] * d[1:])
+        self.T, self.v0 = np.diag(d) + np.diag(beside, 1) + np.diag(beside, -1), np.eye(n)[0]
+        self.noise = 0.05 * np.random.default_rng(3).normal(size=(3, n)) * d[:3, None]
+        self.noise[:, 4:] = 0.0  # which the start of the chain alone sees
+
+    def product(self, k, u):
+        """Product number k with u."""
+        return self.T @ u + (self.noise[k] if k < 3 else 0.0)
+
+
 class FewValues:
     """A diagonal matrix with few distinct values: the run breaks down at their number."""
 
