@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 
 import fastlanczos as fl
-from fastlanczos.arrays import frameworks
-from fastlanczos.engine import cuda
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "csrc" / "cuda_emulation"))
 import fake_gpu
@@ -24,19 +22,6 @@ RNG = np.random.default_rng(0)
 N = 203
 D = np.sort(RNG.normal(size=N))
 V0 = RNG.normal(size=N)
-
-
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    return fake_gpu.FakeGpu(fake_gpu.build(tmp_path_factory.mktemp("emulated")))
-
-
-@pytest.fixture
-def gpu(emulated, monkeypatch):
-    monkeypatch.setattr(cuda, "_cuda", emulated.module)
-    monkeypatch.setitem(frameworks.FRAMEWORKS, "fake_gpu", fake_gpu.Framework)
-    emulated.configure()
-    return emulated
 
 
 def on(gpu, values):

@@ -9,26 +9,11 @@ import pytest
 from cases.recurrence import FewValues, Growing, Noisy, coupled
 
 import fastlanczos as fl
-from fastlanczos.arrays import frameworks
-from fastlanczos.engine import cuda
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "csrc" / "cuda_emulation"))
 import fake_gpu
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation is compiled with g++")
-
-
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    return fake_gpu.FakeGpu(fake_gpu.build(tmp_path_factory.mktemp("emulated")))
-
-
-@pytest.fixture
-def gpu(emulated, monkeypatch):
-    monkeypatch.setattr(cuda, "_cuda", emulated.module)
-    monkeypatch.setitem(frameworks.FRAMEWORKS, "fake_gpu", fake_gpu.Framework)
-    emulated.configure()
-    return emulated
 
 
 def run(gpu, noisy, **options):
