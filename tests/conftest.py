@@ -17,10 +17,16 @@ settings.register_profile("soak", database=None, deadline=None, print_blob=True)
 settings.load_profile("soak" if os.environ.get("FASTLANCZOS_SOAK") == "1" else "test")
 
 # These hold no tests; under --doctest-modules they would be imported a second time, by another name.
-collect_ignore_glob = ["cases/*", "csrc/cuda_emulation/*"]
+collect_ignore_glob = ["cases/*", "csrc/cuda_emulation/*", "faults/*"]
 
 # Files that take longest, first: a worker takes whole files, and the last one should be a short one.
-LONGEST = ("benchmarks/test_gpu_check", "study/test_run", "curvature/test_operator", "csrc/test_cuda_kernels")
+LONGEST = (
+    "benchmarks/test_gpu_check",
+    "study/test_run",
+    "curvature/test_operator",
+    "csrc/test_cuda_kernels",
+    "eigenpairs/test_eigsh_on_device",
+)
 
 
 def pytest_configure(config):

@@ -12,16 +12,22 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ARCHITECTURES = ("sm_80", "sm_90")
 PROGRAM = """
-#include "fastlanczos/cuda/step.cuh"
+#include "fastlanczos/cuda/restart.cuh"
 #include "fastlanczos/cuda/tridiagonal.cuh"
-cudaError_t step(const fastlanczos::cuda::Batch& batch, fastlanczos::cuda::Basis basis) {
-    return fastlanczos::cuda::launch_step(batch, basis, fastlanczos::cuda::kMaxThreads, true, 0);
+#include "fastlanczos/cuda/vectors.cuh"
+using namespace fastlanczos::cuda;
+cudaError_t step(const Batch& batch, Basis basis) { return launch_step(batch, basis, kMaxThreads, true, 0); }
+cudaError_t restart(const Batch& batch, Basis basis) {
+    return launch_restart(batch, basis, 2, nullptr, {}, kMaxThreads, 0);
 }
-cudaError_t quadrature(double* x, int* failed) {
-    return fastlanczos::cuda::launch_quadrature(1, 1, x, x, x, x, x, failed, 0);
-}
+cudaError_t quadrature(double* x, int* failed) { return launch_quadrature(1, 1, x, x, x, x, x, failed, 0); }
+void* vectors[] = {(void*)&terms_kernel, (void*)&largest_kernel, (void*)&combine_kernel<float>,
+                   (void*)&combine_kernel<double>, (void*)&inner_kernel<float>, (void*)&inner_kernel<double>};
 """
-STORAGE = {"0": "none", "1": "float32", "2": "float64"}
+STORAGE = {"0": "none", "1": "float32", "2": "float64", "f": "float32", "d": "float64"}
+ALL = ("step_kernel", "rotate_kernel")  # which take all the shared memory that a block may have
+THREADS = {"quadrature_kernel": 64}  # of a block; of all others 256
+REGISTERS, RESIDENT = 65536, 2048  # of a multiprocessor, sm_80 and sm_90: registers, threads
 
 
 def resources(nvcc="nvcc", architectures=ARCHITECTURES):
@@ -43,8 +49,9 @@ def kernels(report, architecture):
     rows = []
     for entry in re.split(r"Compiling entry function ", report)[1:]:
         name = entry.split("'", 2)[1]
-        basis = re.search(r"BasisE(\d)", name)
-        kernel = f"step_kernel, {STORAGE[basis[1]]}" if basis else "quadrature_kernel"
+        found = re.search(r"(step|rotate|write|quadrature|terms|largest|combine|inner)_?kernel", name)
+        kind = re.search(r"BasisE(\d)|kernelI([fd])E", name)
+        kernel = found[0] if kind is None else f"{found[0]}, {STORAGE[kind[1] or kind[2]]}"
         spills = [
             tuple(map(int, pair)) for pair in re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", entry)
         ]
@@ -54,12 +61,25 @@ def kernels(report, architecture):
     return rows
 
 
+def occupancy(kernel, registers):
+    """Return the share of a multiprocessor's threads that its registers, and shared memory, leave room for."""
+    name = kernel.split(",")[0]
+    threads = THREADS.get(name, 256)
+    blocks = 1 if name in ALL else min(REGISTERS // (-(-registers // 8) * 8 * threads), RESIDENT // threads)
+    return blocks * threads / RESIDENT
+
+
 def markdown(rows):
     """Return the rows as a Markdown table."""
     head = (
-        "| kernel | architecture | registers | stack, bytes | spill stores | spill loads |\n|---|---|---|---|---|---|"
+        "| kernel | architecture | registers | stack, bytes | spill stores | spill loads | shared memory | occupancy |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
-    return "\n".join([head, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+    lines = [head]
+    for row in rows:
+        shared = "all" if row[0].split(",")[0] in ALL else "none" if row[0] == "quadrature_kernel" else "256 bytes"
+        lines.append("| " + " | ".join(map(str, (*row, shared, f"{occupancy(row[0], row[2]):.1%}"))) + " |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

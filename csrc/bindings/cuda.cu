@@ -29,6 +29,102 @@ void quadrature(Index count, Index m, const py::object& alpha, const py::object&
             "launching the quadrature");
 }
 
+const double* numbers_of(const DeviceArray& x, long long n) {
+    require(x.entry == Entry::float64 && x.contiguous() && x.size() == n, "expected contiguous float64 vectors");
+    return static_cast<const double*>(x.data);
+}
+
+// y = sum of factors[i] x[i], up to four vectors; y may be one of them.
+void combine_vectors(const py::object& y, const std::vector<double>& factors, const std::vector<py::object>& x,
+                     std::uintptr_t stream) {
+    const DeviceArray out = device_array(y, stream);
+    const Index n = out.size();
+    require(factors.size() == x.size() && x.size() <= gpu::kMaxTerms, "expected up to four vectors and their factors");
+    gpu::Terms terms;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        terms.x[i] = numbers_of(device_array(x[i], stream), n);
+        terms.factors[i] = factors[i];
+        ++terms.count;
+    }
+    const OnDevice on(out.device);
+    checked(launch_vectors(&gpu::terms_kernel, vector_blocks(out.device), stream_of(stream), terms, n,
+                           const_cast<double*>(numbers_of(out, n))),
+            "combining vectors");
+}
+
+// Rows (count, n) of either precision, with a stride.
+struct RowsOnDevice {
+    DeviceArray array;
+    Index count, n, stride;
+};
+
+RowsOnDevice rows_of(const py::object& rows, std::uintptr_t stream) {
+    RowsOnDevice r{device_array(rows, stream), 1, 0, 0};
+    const auto& shape = r.array.shape;
+    require((r.array.entry == Entry::float64 || r.array.entry == Entry::float32) &&
+                (shape.size() == 1 || shape.size() == 2) && (shape.back() <= 1 || r.array.strides.back() == 1),
+            "expected rows of float64 or float32");
+    r.n = shape.back();
+    r.count = shape.size() == 2 ? shape[0] : 1;
+    r.stride = shape.size() == 2 ? r.array.strides[0] : r.n;
+    return r;
+}
+
+// y = sum of weights[j] row j; the weights are on the device.
+void combine_rows(const py::object& rows, const py::object& weights, const py::object& y, std::uintptr_t stream) {
+    const RowsOnDevice r = rows_of(rows, stream);
+    const double* w = numbers_of(device_array(weights, stream), r.count);
+    auto* out = const_cast<double*>(numbers_of(device_array(y, stream), r.n));
+    const OnDevice on(r.array.device);
+    const int blocks = vector_blocks(r.array.device);
+    const cudaStream_t queue = stream_of(stream);
+    checked(r.array.entry == Entry::float32
+                ? launch_vectors(&gpu::combine_kernel<float>, blocks, queue, static_cast<const float*>(r.array.data),
+                                 r.stride, r.count, w, r.n, out)
+                : launch_vectors(&gpu::combine_kernel<double>, blocks, queue, static_cast<const double*>(r.array.data),
+                                 r.stride, r.count, w, r.n, out),
+            "combining rows");
+}
+
+// factor * z times each row, on the host; `partial` is on the device, count * vector_blocks() numbers.
+py::array_t<double> inner(const py::object& rows, const py::object& z, double factor, const py::object& partial,
+                          std::uintptr_t stream) {
+    const RowsOnDevice r = rows_of(rows, stream);
+    const double* x = numbers_of(device_array(z, stream), r.n);
+    const int blocks = vector_blocks(r.array.device);
+    const DeviceArray room = device_array(partial, stream);
+    require(room.entry == Entry::float64 && room.contiguous() && room.size() >= r.count * blocks,
+            "expected room for a number of each block and row");
+    auto* parts = static_cast<double*>(room.data);
+    const OnDevice on(r.array.device);
+    const cudaStream_t queue = stream_of(stream);
+    checked(r.array.entry == Entry::float32
+                ? launch_vectors(&gpu::inner_kernel<float>, blocks, queue, static_cast<const float*>(r.array.data),
+                                 r.stride, r.count, x, factor, r.n, parts)
+                : launch_vectors(&gpu::inner_kernel<double>, blocks, queue, static_cast<const double*>(r.array.data),
+                                 r.stride, r.count, x, factor, r.n, parts),
+            "taking inner products");
+    const std::vector<double> numbers = read_numbers(parts, static_cast<std::size_t>(r.count * blocks), queue);
+    py::array_t<double> sums(r.count);
+    for (Index j = 0; j < r.count; ++j) {
+        double sum = 0.0;
+        for (int block = 0; block < blocks; ++block) sum += numbers[static_cast<std::size_t>(j * blocks + block)];
+        sums.mutable_at(j) = sum;
+    }
+    return sums;
+}
+
+// The largest magnitude, infinite where an entry is not finite; `partial` has vector_blocks() numbers.
+double largest(const py::object& x, const py::object& partial, std::uintptr_t stream) {
+    const DeviceArray vector = device_array(x, stream), room = device_array(partial, stream);
+    const int blocks = vector_blocks(vector.device);
+    require(room.entry == Entry::float64 && room.contiguous() && room.size() >= blocks,
+            "expected room for a number of each block");
+    const OnDevice on(vector.device);
+    return gpu_largest(numbers_of(vector, vector.size()), vector.size(), static_cast<double*>(room.data), blocks,
+                       stream_of(stream));
+}
+
 // A copy on the host, float64 or float32, of a vector or of rows that are contiguous.
 py::array to_host(const py::object& x, std::uintptr_t stream) {
     const DeviceArray array = device_array(x, stream);
@@ -138,6 +234,15 @@ PYBIND11_MODULE(_cuda, module) {
         .def("start", &Run::start, py::arg("unit"))
         .def("told", &Run::told)
         .def("launched", &Run::launched)
+        .def("restart", &Run::restart, py::arg("rotation"), py::arg("theta"), py::arg("coupling"), py::arg("scale"),
+             py::arg("exponent"), py::arg("memory"))
+        .def("clear", &Run::clear)
+        .def("renew", &Run::renew, py::arg("v"))
+        .def("projected", &Run::projected)
+        .def_property_readonly("remainder", &Run::remainder)
+        .def_property_readonly("exponent", [](Run& r) { return r.scalars().exponent; })
+        .def_property_readonly("blocks", &Run::blocks)
+        .def_property_readonly("stages", &Run::stages)
         .def("settle", &Run::settle)
         .def("resume", &Run::resume)
         .def("state", &Run::state)
@@ -155,6 +260,12 @@ PYBIND11_MODULE(_cuda, module) {
                py::arg("device"));
     module.def("quadrature", &quadrature, py::arg("count"), py::arg("m"), py::arg("alpha"), py::arg("beta"),
                py::arg("nodes"), py::arg("weights"), py::arg("workspace"), py::arg("failed"), py::arg("stream"));
+    module.def("vector_blocks", &vector_blocks, py::arg("device"));
+    module.def("combine_vectors", &combine_vectors, py::arg("y"), py::arg("factors"), py::arg("x"), py::arg("stream"));
+    module.def("combine_rows", &combine_rows, py::arg("rows"), py::arg("weights"), py::arg("y"), py::arg("stream"));
+    module.def("inner", &inner, py::arg("rows"), py::arg("z"), py::arg("factor"), py::arg("partial"),
+               py::arg("stream"));
+    module.def("largest", &largest, py::arg("x"), py::arg("partial"), py::arg("stream"));
     module.def("to_host", &to_host, py::arg("array"), py::arg("stream"));
     module.def("to_device", &to_device, py::arg("host"), py::arg("array"), py::arg("stream"));
     module.def("device_of", &device_of, py::arg("array"));

@@ -8,10 +8,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <thread>
+#include <tuple>
 
 #include "device_array.hpp"
-#include "fastlanczos/cuda/step.cuh"
+#include "fastlanczos/cuda/restart.cuh"
+#include "fastlanczos/cuda/vectors.cuh"
 
 namespace gpu = fastlanczos::cuda;
 using gpu::Index;
@@ -31,9 +34,27 @@ int attribute(cudaDeviceAttr what, int device) {
     return value;
 }
 
+// A whole number from the environment, from `least` to `most`; `otherwise` where there is none.
+int setting(const char* name, int least, int most, int otherwise) {
+    const char* text = std::getenv(name);
+    if (!text || !*text) return otherwise;
+    char* end = nullptr;
+    const long value = std::strtol(text, &end, 10);
+    if (*end || value < least || value > most)
+        throw py::value_error(std::string(name) + " must be a whole number from " + std::to_string(least) + " to " +
+                              std::to_string(most) + ", got '" + text + "'");
+    return static_cast<int>(value);
+}
+
+// Blocks of the step, unless the device's number of them is asked for: another device then gives the same bits.
+int step_blocks(int of_device) { return setting("FASTLANCZOS_CUDA_BLOCKS", 1, 1 << 16, of_device); }
+
+// Blocks of the kernels of vectors.cuh: several to a multiprocessor, or too few loads are under way.
+int vector_blocks(int device) { return 4 * step_blocks(attribute(cudaDevAttrMultiProcessorCount, device)); }
+
 // How a device runs the step: found out once for each.
 struct Launch {
-    int blocks = 0, threads = 0;
+    int blocks = 0, threads = 0, stages = 0;
     Index shared_bytes = 0;
     bool cooperative = false;
 };
@@ -55,7 +76,9 @@ Launch plan_launch(int device) {
     checked(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&on_multiprocessor, kernel, launch.threads,
                                                           static_cast<std::size_t>(shared)),
             "sizing the grid");
-    launch.blocks = attribute(cudaDevAttrMultiProcessorCount, device) * std::max(on_multiprocessor, 1);
+    // The bits depend on both: into how many chunks a vector is cut, and how wide its tiles are.
+    launch.blocks = step_blocks(attribute(cudaDevAttrMultiProcessorCount, device) * std::max(on_multiprocessor, 1));
+    launch.stages = setting("FASTLANCZOS_CUDA_STAGES", 1, gpu::kMaxStages, gpu::kMaxStages);
     launch.cooperative = attribute(cudaDevAttrCooperativeLaunch, device) != 0;
     return launch;
 }
@@ -98,6 +121,36 @@ public:
 private:
     volatile int *host_ = nullptr, *device_ = nullptr;
 };
+
+template <class... Parameters, class... Arguments>
+cudaError_t launch_vectors(void (*kernel)(Parameters...), int blocks, cudaStream_t stream, Arguments... given) {
+    std::tuple<std::remove_const_t<Parameters>...> values(given...);
+    return std::apply(
+        [&](auto&... each) {
+            void* arguments[] = {&each...};
+            return cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(gpu::kMaxThreads), arguments,
+                                    std::size_t{8 * gpu::kWarp}, stream);
+        },
+        values);
+}
+
+// Numbers of the device's; waits for what is in the stream.
+std::vector<double> read_numbers(const double* from, std::size_t count, cudaStream_t stream) {
+    std::vector<double> numbers(count);
+    checked(cudaMemcpyAsync(numbers.data(), from, count * sizeof(double), cudaMemcpyDeviceToHost, stream),
+            "copying from the device");
+    checked(cudaStreamSynchronize(stream), "waiting for the device");
+    return numbers;
+}
+
+// The largest magnitude in a vector, infinite where an entry is not finite; `partial` has room for a number a block.
+double gpu_largest(const double* x, Index n, double* partial, int blocks, cudaStream_t stream) {
+    checked(launch_vectors(&gpu::largest_kernel, blocks, stream, x, n, partial), "looking for the largest entry");
+    double largest = 0.0;
+    for (const double part : read_numbers(partial, static_cast<std::size_t>(blocks), stream))
+        largest = std::max(largest, part);
+    return largest;
+}
 
 // A run in arrays of the caller's on one device: basis (max_steps, dim) with rows that begin at 16 bytes, or None;
 // candidate and vector (dim); recent (2 or 1 rows of dim, made even, for float32 or none); workspace
@@ -146,6 +199,15 @@ public:
         launched_ = 0;
     }
 
+    // Begins with no candidate: renew() finds one.
+    void clear() {
+        settle();
+        scalars_ = gpu::Scalars();
+        scalars_.status = gpu::Status::breakdown;
+        put_scalars();
+        launched_ = 0;
+    }
+
     // One step with z = A times the vector, for every run in `runs`; the products are rows of `products`.
     static void step(const std::vector<Run*>& runs, const py::object& products, std::uintptr_t stream) {
         require(!runs.empty(), "no run was given");
@@ -161,6 +223,7 @@ public:
         for (std::size_t begin = 0; begin < runs.size(); begin += gpu::kMaxRuns) {
             gpu::Batch batch;
             batch.blocks = first.launch_.blocks;
+            batch.stages = first.launch_.stages;
             batch.shared_bytes = first.launch_.shared_bytes;
             for (std::size_t r = begin; r < std::min(runs.size(), begin + gpu::kMaxRuns); ++r) {
                 Run& run = *runs[r];
@@ -185,6 +248,8 @@ public:
     // What the device has said so far: the run's status, possibly that of some steps ago.
     int told() const { return told_.status(); }
     Index launched() const { return launched_; }
+    int blocks() const { return launch_.blocks; }
+    int stages() const { return launch_.stages; }
 
     // Waits for the device; the status is then that of the last step. Never from memory: a captured step may have been
     // replayed meanwhile.
@@ -218,6 +283,101 @@ public:
         return last * std::sqrt(scalars_.status == gpu::Status::breakdown ? 1.0 : scalars_.nu2);
     }
 
+    // Norm of what A leaves outside the space, in units of 2^exponent.
+    double remainder() {
+        const Index k = scalars().steps;
+        if (k == 0) return 0.0;
+        return scaled(run_.beta + k - 1, 1, 0).at(0) *
+               std::sqrt(scalars_.status == gpu::Status::breakdown ? 1.0 : scalars_.nu2);
+    }
+
+    // T, (k, k), in units of 2^exponent.
+    py::array_t<double> projected() {
+        const Index k = scalars().steps, l = scalars_.combined;
+        py::array_t<double> matrix({k, k});
+        std::fill(matrix.mutable_data(), matrix.mutable_data() + k * k, 0.0);
+        auto T = matrix.mutable_unchecked<2>();
+        const auto alpha = scaled(run_.alpha, k, 0), beta = scaled(run_.beta, k, 0), s = scaled(run_.coupling, l, 0);
+        for (Index j = 0; j < k; ++j) T(j, j) = alpha.at(j);
+        for (Index j = 0; j + 1 < k; ++j) T(j, j + 1) = T(j + 1, j) = beta.at(j);
+        for (Index j = 0; j < l && l < k; ++j) T(l, j) = T(j, l) = s.at(j);
+        return matrix;
+    }
+
+    // As that of _core.Run: row i of `rotation` (l, k) is what combination of the k rows becomes row i. `memory` is on
+    // the device, k (l + 8) + 2 l numbers.
+    void restart(const HostVector& rotation, const HostVector& theta, const HostVector& coupling, double scale,
+                 int exponent, const py::object& memory) {
+        require(basis_ != gpu::Basis::none, "only a basis can be restarted");
+        settle();
+        const Index k = scalars_.steps, l = theta.size();
+        require(rotation.ndim() == 2 && rotation.shape(0) == l && rotation.shape(1) == k && coupling.size() == l,
+                "expected a combination of the rows for each value and coupling");
+        require(l <= k && l < run_.max_steps, "a restart keeps fewer rows than there are");
+        if (gpu::rotation_width(k, launch_.threads, launch_.shared_bytes) == 0)
+            throw py::value_error("a restart of " + std::to_string(k) +
+                                  " rows needs more shared memory than the GPU has: pass a smaller ncv");
+        const Index padded = (l + gpu::kOutputs - 1) / gpu::kOutputs * gpu::kOutputs;
+        std::vector<double> entries(static_cast<std::size_t>(k * padded + 2 * l), 0.0);
+        for (Index i = 0; i < l; ++i) {
+            for (Index j = 0; j < k; ++j) entries[static_cast<std::size_t>(j * padded + i)] = rotation.at(i, j);
+            entries[static_cast<std::size_t>(k * padded + i)] = theta.at(i);
+            entries[static_cast<std::size_t>(k * padded + l + i)] = coupling.at(i);
+        }
+        double* there = vector_of(memory, static_cast<Index>(entries.size()));
+        upload(entries.data(), there, static_cast<Index>(entries.size()));
+        const bool goes_on = scalars_.status != gpu::Status::breakdown;
+        const gpu::Restarted to{l, there + k * padded, there + k * padded + l, scale, exponent, goes_on ? 1 : 0};
+        const OnDevice on(device_);
+        checked(gpu::launch_restart(alone(), basis_, k, there, to, launch_.threads, stream_of(stream_)),
+                "launching the restart");
+        memory_ = memory;
+        begin_again(goes_on ? gpu::Status::running : gpu::Status::breakdown, l);
+    }
+
+    // As that of _core.Run, for a vector on the device.
+    bool renew(const py::object& v) {
+        require(basis_ != gpu::Basis::none, "only a run with a basis can be renewed");
+        settle();
+        const Index k = scalars_.steps;
+        require(k < run_.max_steps, "there is no room for another row");
+        const double* x = vector_of(v, run_.dim);
+        const cudaStream_t stream = stream_of(stream_);
+        const OnDevice on(device_);
+        checked(gpu::launch_write(run_, gpu::Entry::uncoupled, {}, launch_.threads, stream), "renewing the candidate");
+        const double largest = gpu_largest(x, run_.dim, run_.partial, launch_.blocks, stream);
+        double norm = 0.0;
+        if (largest > 0.0 && std::isfinite(largest)) {
+            gpu::Terms terms;
+            terms.count = 1;
+            terms.x[0] = x;
+            terms.factors[0] = std::ldexp(1.0, -std::max(-1000, std::min(1000, std::ilogb(largest))));
+            checked(launch_vectors(&gpu::terms_kernel, launch_.blocks, stream, terms, run_.dim, run_.candidate),
+                    "renewing the candidate");
+            double before = 0.0;
+            for (int pass = 0; pass < 2 + gpu::kMaxCorrections; ++pass, before = norm) {
+                if (pass > 0)
+                    checked(gpu::launch_write(run_, gpu::Entry::correction, {}, launch_.threads, stream),
+                            "renewing the candidate");
+                checked(gpu::launch_projection(alone(), basis_, launch_.threads, stream), "renewing the candidate");
+                double square = 0.0;
+                download(run_.dots + k + 1, &square, 1);
+                norm = std::sqrt(square);
+                if (pass > 0 && norm > 0.5 * before) break;
+            }
+        }
+        const bool found = norm > 64.0 * DBL_EPSILON * std::sqrt(static_cast<double>(run_.dim));
+        if (found) {
+            checked(gpu::launch_next(alone(), basis_, launch_.threads, stream), "renewing the candidate");
+        } else {
+            settle();
+            scalars_.status = gpu::Status::breakdown;
+            upload(&scalars_, run_.scalars, 1);
+        }
+        begin_again(found ? gpu::Status::running : gpu::Status::breakdown, k);
+        return found;
+    }
+
     double max_projection() { return std::ldexp(scalars().max_projection, scalars_.exponent); }
 
     // As that of _core.Run, and what the next step needs besides.
@@ -235,7 +395,7 @@ public:
         d["alpha"] = scaled(run_.alpha, s.steps, 0);
         d["beta"] = scaled(run_.beta, s.steps, 0);
         d["h"] = scaled(run_.h, broken ? 0 : basis_ == gpu::Basis::none ? std::min<Index>(s.steps, 2) : s.steps, 0);
-        d["next"] = std::vector<double>{s.nu2, s.b, s.last, s.h_c};
+        d["ahead"] = std::vector<double>{s.nu2, s.b, s.b_h, s.h_c};
         d["coefficients"] = scaled(reinterpret_cast<double*>(run_.coefficients), 2 * rows, 0);
         return d;
     }
@@ -243,7 +403,7 @@ public:
     void restore(const py::dict& d) {
         const auto alpha = d["alpha"].cast<HostVector>(), beta = d["beta"].cast<HostVector>();
         const auto h = d["h"].cast<HostVector>(), coefficients = d["coefficients"].cast<HostVector>();
-        const auto next = d["next"].cast<std::vector<double>>();
+        const auto next = d["ahead"].cast<std::vector<double>>();
         gpu::Scalars s;
         s.steps = d["steps"].cast<Index>();
         const Index rows = basis_ == gpu::Basis::none ? std::min<Index>(s.steps, 1) : s.steps;
@@ -256,7 +416,7 @@ public:
         s.max_projection = d["max_projection"].cast<double>();
         s.nu2 = next[0];
         s.b = next[1];
-        s.last = next[2];
+        s.b_h = next[2];
         s.h_c = next[3];
         s.status = d["breakdown"].cast<bool>() ? gpu::Status::breakdown
                    : s.steps == run_.max_steps ? gpu::Status::complete
@@ -272,6 +432,23 @@ public:
     }
 
 private:
+    // This run as a batch of its own.
+    gpu::Batch alone() const {
+        gpu::Batch batch;
+        batch.count = 1;
+        batch.blocks = launch_.blocks;
+        batch.stages = launch_.stages;
+        batch.shared_bytes = launch_.shared_bytes;
+        batch.runs[0] = run_;
+        return batch;
+    }
+
+    // Nothing that was told before counts any more, and nothing is in flight that could tell.
+    void begin_again(gpu::Status status, Index steps) {
+        told_.set(static_cast<int>(status), static_cast<int>(steps));
+        launched_ = steps;
+    }
+
     double* vector_of(const py::object& x, Index entries) const {
         const DeviceArray array = device_array(x, stream_);
         require(
@@ -353,6 +530,7 @@ private:
     int device_ = -1;
     Told told_;
     std::vector<py::object> arrays_;
+    py::object memory_;  // of the latest restart
     std::uintptr_t stream_;
     gpu::Scalars scalars_;
     Index launched_ = 0;

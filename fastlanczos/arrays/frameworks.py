@@ -44,6 +44,12 @@ class Framework(Protocol):
     def settle(self, x: Any) -> None:
         """Wait until x may be used on the engine's stream, where the library's own stream is another one."""
 
+    def to_numpy(self, x: Any) -> Any:
+        """Return a copy on the host, of any dtype."""
+
+    def from_numpy(self, x: Any) -> Any:
+        """Return a copy of NumPy's array on the device, of any dtype."""
+
 
 class Torch:
     """Tensors of PyTorch."""
@@ -85,6 +91,14 @@ class Torch:
 
     def settle(self, x: Any) -> None:
         """Nothing: the engine works on torch's own stream."""
+
+    def to_numpy(self, x: Any) -> Any:
+        """Return an array."""
+        return x.detach().resolve_conj().resolve_neg().cpu().numpy()
+
+    def from_numpy(self, x: Any) -> Any:
+        """Return a tensor."""
+        return self.torch.as_tensor(x, device=self.device)
 
 
 class Cupy:
@@ -130,6 +144,15 @@ class Cupy:
     def settle(self, x: Any) -> None:
         """Nothing: the engine works on CuPy's own stream."""
 
+    def to_numpy(self, x: Any) -> Any:
+        """Return an array."""
+        return self.cupy.asnumpy(x)
+
+    def from_numpy(self, x: Any) -> Any:
+        """Return an array."""
+        with self.device:
+            return self.cupy.asarray(x)
+
 
 class Numba:
     """Device arrays of Numba, which convert nothing: products have to be float64 and contiguous."""
@@ -171,6 +194,14 @@ class Numba:
 
     def settle(self, x: Any) -> None:
         """Nothing: launches without a stream go to the default one."""
+
+    def to_numpy(self, x: Any) -> Any:
+        """Return an array."""
+        return x.copy_to_host()
+
+    def from_numpy(self, x: Any) -> Any:
+        """Return a device array."""
+        return self.cuda.to_device(x)
 
 
 class Jax:
@@ -217,6 +248,14 @@ class Jax:
     def settle(self, x: Any) -> None:
         """Wait for JAX."""
         x.block_until_ready()
+
+    def to_numpy(self, x: Any) -> Any:
+        """Return an array."""
+        return self.jax.device_get(x)
+
+    def from_numpy(self, x: Any) -> Any:
+        """Return an array."""
+        return self.jax.device_put(x, self.device)
 
 
 # By the first word of the module that an array's type is from.

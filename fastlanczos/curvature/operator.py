@@ -171,6 +171,11 @@ class CurvatureOperator(ABC):
         product = products[0] if vectors.ndim == 1 else products.T
         return product if isinstance(v, torch.Tensor) else product.numpy()
 
+    @property
+    def blocks_pay(self) -> bool:
+        """Whether vectors together may cost less than one by one: runs in lockstep need memory for each of them."""
+        return self._products.blocks_pay()
+
     def multiply_into(self, vectors: Sequence[Any], products: Sequence[Any]) -> None:
         """Write A v into `products` for each of `vectors`: float64 arrays or tensors (n,), where the operator is.
 

@@ -109,6 +109,11 @@ class PreconditionedOperator:
         """Return the product with a block of columns (n, k)."""
         return self @ block
 
+    @property
+    def blocks_pay(self) -> bool:
+        """Whether vectors together may cost less than one by one, as `HessianOperator.blocks_pay`."""
+        return self._H.blocks_pay
+
     def multiply_into(self, vectors: Sequence[Any], products: Sequence[Any]) -> None:
         """Write the product with each of `vectors` into `products`, as `HessianOperator.multiply_into`."""
         if self._scaled is None or len(self._scaled) < len(vectors):

@@ -16,7 +16,7 @@ from fastlanczos.curvature.differences import Differences
 from fastlanczos.curvature.graphs import Graph, on_disk
 from fastlanczos.curvature.peak_memory import PeakMemory
 from fastlanczos.curvature.schedule import GraphSize, Schedule, memory_budget, pays_together
-from fastlanczos.curvature.schedule_choice import Look, measure, plan
+from fastlanczos.curvature.schedule_choice import MANY, Look, measure, plan
 from fastlanczos.errors import AsymmetryWarning
 from fastlanczos.model.batches import num_samples, tensors_in
 from fastlanczos.model.function import Evaluation, ModelFunction, Snapshot
@@ -326,6 +326,20 @@ class Products:
 
         parameters = sum(leaf.nbytes for leaf in snapshot.leaves)
         return Look(first, parameters, self.evaluate, build, self._known, lambda: self.function.draws, snapshot.lay_out)
+
+    def blocks_pay(self) -> bool:
+        """Whether several vectors at once may save something: a graph's building, or reading a small one once.
+
+        Chooses the schedule of a large model; of small ones vectors take little memory, and it may stay open.
+        """
+        parameters = sum(p.nbytes for p in self._space.tensors().values())
+        if parameters <= MANY:
+            return True
+        if self.differences is not None:
+            return False
+        with self.computing():
+            schedule = self.schedule or self._planned()
+        return schedule.graphs != "kept" or schedule.together != 1
 
     def memory(self) -> tuple[int, int, int]:
         """Return the bytes of the model's copy, of the graphs that are kept, and what a product needs for a moment."""

@@ -18,7 +18,7 @@ from fastlanczos.model.function import Evaluation
 __all__ = ["Look", "measure", "plan"]
 
 _TOGETHER, _SMALL_GRAPH = 10, 16 * 2**20
-_MANY = 16 * 2**20  # bytes of parameters, from which on a product through a small graph costs as much as a whole one
+MANY = 16 * 2**20  # bytes of parameters, from which on a product through a small graph costs as much as a whole one
 _CLEARLY = 0.9  # of the time, or a new layout is not worth other last bits
 
 
@@ -56,7 +56,7 @@ def plan(
 
     size, coupled, convolutional, samples = measure(look, is_plenty)
     schedule = choose(size, samples, total, lambda: not coupled and _separable(look, samples), max_memory, device)
-    if look.parameters > _MANY:
+    if look.parameters > MANY:
         # Each vector is as large as what vectors together would read once, and a trial costs three products.
         schedule = replace(schedule, together=1)
     if not by_clock:
@@ -97,7 +97,7 @@ def measure(look: Look, is_plenty: Callable[[GraphSize, int], bool] | None = Non
             graphs.append((number, memory.now))
             building = memory.peak - memory.now
             first = GraphSize(*_line(graphs))
-            if is_plenty and count and look.parameters > _MANY and is_plenty(first, count):
+            if is_plenty and count and look.parameters > MANY and is_plenty(first, count):
                 return first, coupled, convolutional, count
             memory.restart()
             graph.product([torch.zeros_like(leaf) for leaf in leaves], several=False)

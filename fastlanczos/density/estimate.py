@@ -131,6 +131,7 @@ def spectral_density(
     most_steps = min(operator.dim, _GROWTH * num_steps)
     rules: list[tuple[Any, Any]] = []
     asymmetry, num_matvecs, precision = 0.0, 0, operator.precision
+    launch: dict[str, int] | None = None
 
     masses: dict[int, float] = {}
 
@@ -140,7 +141,7 @@ def spectral_density(
         return v0
 
     def so_far() -> SpectralDensity:
-        info = {
+        info: dict[str, Any] = {
             "seed": seeds.entropy,
             "probes": probes,
             "num_steps": num_steps,
@@ -150,6 +151,8 @@ def spectral_density(
             "asymmetry": asymmetry,
             "num_matvecs": num_matvecs,
         }
+        if launch is not None:
+            info["cuda"] = launch
         return SpectralDensity(*padded(rules), operator.dim, info)
 
     with tqdm(total=num_probes * num_steps, desc="Lanczos", unit="product", disable=not progress) as bar:
@@ -163,6 +166,7 @@ def spectral_density(
                     asymmetry = max(asymmetry, iteration.asymmetry)
                     precision = max(precision, iteration.precision)
                     num_matvecs += iteration.num_steps
+                    launch = iteration.cuda
                 if rtol is None:
                     continue
                 if num_steps < most_steps and _steps_error(so_far()) > _SHARE * rtol:

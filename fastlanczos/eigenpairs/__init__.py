@@ -29,6 +29,7 @@
 | `chebyshev`          | filters that spread out the wanted end of a spectrum                          |
 | `multiplier`         | products with the vectors of a run, filtered and counted                      |
 | `rayleigh_ritz`      | Rayleigh-Ritz with A itself on some rows                                      |
+| `on_host`            | operators on a GPU for searches on the CPU: shifts, pencils, complex ones     |
 | `dense_pencil`       | small problems, for LAPACK                                                    |
 | `results`            | pairs, the callback's state, the exception without all pairs                  |
 """

@@ -9,6 +9,7 @@ import numpy as np
 from fastlanczos import _core
 from fastlanczos.arrays.cpu import precision_of
 from fastlanczos.eigenpairs.chebyshev import Filter
+from fastlanczos.engine.device_vectors import DeviceVector
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators.operator import Operator
 
@@ -57,9 +58,10 @@ class Multiplier:
             steps = min(steps, (self._limit - self.count) // each)
             if steps < 1:
                 raise OutOfProducts
-        end = run.steps + steps
-        while not run.finished and run.steps < end:
-            before = run.steps
+        # Steps are counted as they are asked for: a run on a GPU is not waited for.
+        end = run.launched + steps
+        while not run.finished and run.launched < end:
+            before = run.launched
             if self._operator.native is not None:
                 native = self._native(filter_)
                 _, outcomes = _core.advance([run], native, self._product, end - before, _SLICE)
@@ -69,7 +71,7 @@ class Multiplier:
                 z = self._apply(run, run.vector, filter_)
                 if not run.advance(z):
                     raise self.not_finite(run, z)
-            products = (run.steps - before) * each
+            products = (run.launched - before) * each
             if self._operator.native is not None:
                 self.count += products
             bar.update(products)
@@ -96,8 +98,9 @@ class Multiplier:
             self.count += self._products
             self._operator.native.multiply(vector[None], self._product)
             return self._product[0]
-        # A matvec may overwrite its argument.
-        return self._multiply(run, vector if self._operator.multiply_into is not None else vector.copy())
+        # A matvec may overwrite its argument, and a row on a GPU is no array of its library's.
+        into = self._operator.multiply_into is not None and not isinstance(vector, DeviceVector)
+        return self._multiply(run, vector if into else vector.copy())
 
     def filtered(self, run: Any, row: int, filter_: Filter) -> Any:
         """Return the filter of A times a row of the basis."""
@@ -129,7 +132,7 @@ class Multiplier:
             if self._into is None:
                 self._into = kind.empty((1, self.dim))
             self._operator.multiply_into([kind.shared(vector)], [kind.shared(self._into[0])])
-            return self._into[0]
+            return run.product(self._into[0], "the product")
         assert self._operator.matvec is not None
         product = self._operator.matvec(self._operator.kind.argument(vector))
         z = run.product(product, f"product {self.count} of A")
@@ -145,6 +148,9 @@ class Multiplier:
         for _ in range(filter_.degree - 1):
             z = self._multiply(run, now.copy())
             # T_{j+1} = 2 (A - center) / half_width T_j - T_{j-1}, over T_{j-1}
+            if isinstance(before, DeviceVector):  # in one pass
+                now, before = before.combined([-1.0, 2.0 * slope, -2.0 * slope * center], [before, z, now]), now
+                continue
             before *= -1.0
             before += (2.0 * slope) * z
             before -= (2.0 * slope * center) * now

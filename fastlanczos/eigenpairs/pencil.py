@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.arrays.cpu import Float64, as_vector, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
+from fastlanczos.arrays.cpu import Float64, as_vector, dtype_name, precision_of
+from fastlanczos.eigenpairs.on_host import framework_of_problem, on_host
 from fastlanczos.eigenpairs.spectral_transform import complex_of, matvec_of, size_of, transform
 from fastlanczos.engine.array_run import ArrayRun
 from fastlanczos.engine.cuda import to_host
+from fastlanczos.engine.device_vectors import DeviceRows
 from fastlanczos.engine.kinds import DeviceKind, NumpyKind
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators.entries import asymmetry_of, is_explicit
@@ -50,18 +52,18 @@ class Pencil:
         self.dtype = "complex128" if is_complex else "float64"
         self._metric: Callable[[Any], Any] | None = None
         self._takes_blocks = False
+        self._on_gpu: DeviceKind | None = None  # where the answer belongs of what is solved on the CPU
         self.forward: Callable[[Float64], Float64] = np.asarray
         self.values: Callable[[Float64], Float64] = np.asarray
         if M is None and sigma is None and not is_complex:
             self.operator = as_operator(A, dim, v0=v0)
             self.precision = self.operator.precision
         else:
-            for X, name in zip((A, M, Minv, OPinv), _NAMES, strict=True):
-                if on_device(X):
-                    raise TypeError(
-                        f"{name} is on a GPU: generalized, shifted and complex problems are solved on the CPU"
-                    )
-            A, M, Minv, OPinv = (_on_numpy(X) for X in (A, M, Minv, OPinv))
+            given = dict(zip((*_NAMES, "v0"), (A, M, Minv, OPinv, v0), strict=True))
+            framework = framework_of_problem(given)
+            self._on_gpu = None if framework is None else DeviceKind(framework, "float64")
+            like = A if v0 is None else v0
+            A, M, Minv, OPinv = (on_host(X, framework, like) for X in (A, M, Minv, OPinv))
             side = _dimension(A, dim, v0)
             self.precision = precision_of("float32" if self._single else "float64")
             if M is None and sigma is None:
@@ -182,7 +184,7 @@ class Pencil:
         """Return a run with room for so many vectors."""
         kind = self.operator.kind
         if isinstance(kind, DeviceKind):
-            return kind.new_array_run(rows, self.dim)
+            return kind.new_space(self.dim, rows)
         if self._metric is None and self.dtype == "float64":
             return kind.new_run(self.dim, rows, "float64")
         return ArrayRun(
@@ -208,6 +210,7 @@ class Pencil:
     def start_vector(self, v0: Any) -> Any:
         """Return the user's start vector as the run takes it."""
         if self.dtype == "complex128":
+            v0 = v0 if self._on_gpu is None else self._on_gpu.framework.to_numpy(v0)
             v = as_vector(np.asarray(v0), "v0", (self.dim,), self.dtype)
             if not np.all(np.isfinite(v)) or not v.any():
                 raise ValueError("v0 is zero, or has entries that are NaN or infinite")
@@ -216,7 +219,7 @@ class Pencil:
 
     def _for_run(self, v: Any) -> Any:
         kind = self.operator.kind
-        return kind.upload(v) if isinstance(kind, DeviceKind) else v
+        return kind.vector(v) if isinstance(kind, DeviceKind) else v
 
     # Results.
 
@@ -226,21 +229,17 @@ class Pencil:
         `vectors` are rows, which share their memory with v where their dtype is the one wanted.
         """
         w = values.astype("float32" if self._single else "float64")
-        kind = self.operator.kind
-        on_gpu = isinstance(kind, DeviceKind) and on_device(vectors)
-        w = kind.upload(w) if isinstance(kind, DeviceKind) else kind.output(w)
+        kind = self._on_gpu or self.operator.kind
+        give = kind.framework.from_numpy if isinstance(kind, DeviceKind) else kind.output
         if not with_vectors:
-            return w
-        if on_gpu:
-            return w, kind.argument(vectors).T
+            return give(w)
+        if isinstance(vectors, DeviceRows):
+            assert isinstance(kind, DeviceKind)
+            v = vectors.array()
+            return give(w), (kind.framework.cast(v, "float32") if self._single else kind.argument(v)).T
         narrow = {"float64": "float32", "complex128": "complex64"}[self.dtype]
         v = vectors.astype(narrow) if self._single else vectors
-        return w, kind.upload(v).T if isinstance(kind, DeviceKind) else kind.output(v).T
-
-
-def _on_numpy(X: Any) -> Any:
-    """A tensor as a NumPy or scipy matrix; everything else as it is."""
-    return matrix_of_tensor(X) if is_tensor(X) and X.ndim == 2 else X
+        return give(w), give(v).T
 
 
 def _dimension(A: Any, dim: int | None, v0: Any) -> int:

@@ -31,6 +31,7 @@ from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
 from fastlanczos.eigenpairs.rows import Ritz, Rows
 from fastlanczos.eigenpairs.verification import Verification
 from fastlanczos.eigenpairs.wanted import Wanted
+from fastlanczos.engine.device_space import DeviceSpace
 from fastlanczos.errors import not_symmetric
 
 __all__ = ["ThickRestart"]
@@ -150,6 +151,8 @@ class ThickRestart:
         while True:
             cheap = self._multiplier.is_native and rows.filter is None
             interval = max(4, self._run.max_steps // 4 if cheap else min(10, self._run.max_steps // 10))
+            if isinstance(self._run, DeviceSpace):
+                interval = self._run.max_steps  # a look waits for the device, which then has nothing to do
             before = self._run.steps
             self._multiplier.fill(self._run, rows.filter, interval, self._bar)
             self._complement.steps += self._run.steps - before

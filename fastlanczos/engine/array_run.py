@@ -1,9 +1,9 @@
-"""A Lanczos run on arrays of NumPy, torch or CuPy, real or complex, in any inner product.
+"""A Lanczos run on NumPy's arrays, real or complex, in any inner product.
 
 The compiled engine works in float64 on the CPU, where one sweep over the basis a step is enough. This run has the
 surface of it that thick restarts need, and orthogonalizes every vector twice (classical Gram-Schmidt, four sweeps) in
-calls of the arrays' own library: for complex Hermitian operators, for generalized problems, whose inner product has a
-product with M between update and dot products, and for arrays on a GPU.
+calls of NumPy's: for complex Hermitian operators, and for generalized problems, whose inner product has a product with
+M between update and dot products.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class ArrayRun:
         self._metric_size = 0.0  # of the entries of M x for a unit x, the largest so far
         self._projected = np.zeros((self.max_steps, self.max_steps))
         self._coupling = np.zeros(0)  # of the candidate to the rows
+
+    @property
+    def launched(self) -> int:
+        """Steps that were asked for: those that are finished."""
+        return self.steps
 
     # What T is made of.
 

@@ -53,6 +53,11 @@ class DeviceRun:
         )
         self.interrupted = False
 
+    @property
+    def launch(self) -> dict[str, int]:
+        """What the bits depend on: blocks that a vector is cut into, and stages of shared memory."""
+        return {"blocks": int(self.run.blocks), "stages": int(self.run.stages)}
+
     def start(self, v0: Float64) -> None:
         """Begin with v0 / |v0|, which is not zero."""
         unit, recent, vector = np.empty(self.dim), np.empty(self.dim), np.empty(self.dim)
@@ -174,7 +179,7 @@ class DeviceRun:
     def take_up(self, snapshot: dict[str, Any]) -> None:
         """Go on from a snapshot of a run of the same size, on the host or a device."""
         scalars = dict(snapshot["scalars"])
-        if "next" not in scalars:
+        if "ahead" not in scalars:
             scalars |= _next_step(scalars, self.storage)
         for name in ("alpha", "beta", "h", "coefficients"):
             scalars[name] = np.ascontiguousarray(scalars[name], dtype=np.float64)
@@ -207,7 +212,7 @@ def _next_step(scalars: dict[str, Any], storage: str) -> dict[str, Any]:
     norm = float(beta[-1]) if k else 0.0
     if storage == "none" or k == 0 or scalars["breakdown"]:
         plain = [0.0, norm] if k and storage == "none" else [0.0, 0.0] * k
-        return {"next": [1.0, norm, 0.0, 0.0], "coefficients": np.array(plain)}
+        return {"ahead": [1.0, norm, 0.0, 0.0], "coefficients": np.array(plain)}
     c = alpha * h
     c[1:] += beta[:-1] * h[:-1]
     c[:-1] += beta[:-1] * h[1:]
@@ -215,4 +220,5 @@ def _next_step(scalars: dict[str, Any], storage: str) -> dict[str, Any]:
     b = norm * nu2**0.5
     subtracted = c / nu2**0.5
     subtracted[-1] += b
-    return {"next": [nu2, b, float(h[-1]), float(h @ c)], "coefficients": np.stack([h, subtracted], axis=1).ravel()}
+    coefficients = np.stack([h, subtracted], axis=1).ravel()
+    return {"ahead": [nu2, b, b * float(h[-1]), float(h @ c)], "coefficients": coefficients}

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlanczos.arrays.cpu import check_product, dtype_name, is_tensor, on_device
+from fastlanczos.arrays.cpu import dtype_name, is_tensor, on_device
 from fastlanczos.arrays.frameworks import Framework, framework_of
 from fastlanczos.arrays.memory import available_memory
-from fastlanczos.engine.array_run import ArrayRun
-from fastlanczos.engine.cuda import available_device_memory, cuda, to_host
+from fastlanczos.engine.cuda import available_device_memory, cuda
 from fastlanczos.engine.device_run import DeviceRun
+from fastlanczos.engine.device_space import DeviceSpace
+from fastlanczos.engine.device_vectors import Arithmetic, DeviceVector, uploaded
 from fastlanczos.engine.host_run import HostRun
 
 __all__ = ["DeviceKind", "Kind", "NumpyKind", "TorchKind", "float64_tensors", "kind_like"]
@@ -119,39 +120,25 @@ class DeviceKind:
         """Return a run on the device."""
         return DeviceRun(dim, max_steps, storage, self.framework)
 
-    def new_array_run(self, rows: int, dim: int) -> ArrayRun:
-        """Return a run in calls of the framework, for what the kernels do not do: thick restarts."""
-        if self.name not in ("torch", "cupy"):
-            raise TypeError(f"eigsh works on arrays of torch and CuPy on a GPU, not of {self.name}: convert by DLPack")
-        return ArrayRun(
-            self.framework.empty((rows, dim), "float64"),
-            self._as_vector,
-            from_numpy=self.upload,
-            to_numpy=lambda x: to_host(x, self.framework),
-        )
-
-    def _as_vector(self, x: Any, what: str) -> Any:
-        check_product(x, what, None)
-        if not on_device(x):
-            raise TypeError(f"{what} is on the CPU, and the vector was on the GPU")
-        return self.framework.cast(x, "float64")
+    def new_space(self, dim: int, rows: int) -> DeviceSpace:
+        """Return a run that can be restarted."""
+        return DeviceSpace(dim, rows, self.framework)
 
     def upload(self, values: NDArray[Any]) -> Any:
         """Return NumPy's numbers as an array of the framework, in float64."""
-        array = self.framework.empty(values.shape, "float64")
-        if self.name == "torch":
-            array.copy_(sys.modules["torch"].from_numpy(np.ascontiguousarray(values, dtype=np.float64)))
-        else:
-            array.set(np.ascontiguousarray(values, dtype=np.float64))
-        return array
+        return uploaded(values, self.framework)
+
+    def vector(self, values: NDArray[Any]) -> DeviceVector:
+        """Return NumPy's numbers as a vector to compute with."""
+        return DeviceVector(self.upload(values), Arithmetic(self.framework, len(values), 1))
 
     def argument(self, vector: Any) -> Any:
         """Return the vector, in the kind's dtype."""
-        return self.framework.cast(vector, self.dtype)
+        return self.framework.cast(vector.array if isinstance(vector, DeviceVector) else vector, self.dtype)
 
     def shared(self, vector: Any) -> Any:
         """Return the vector itself."""
-        return vector
+        return vector.array if isinstance(vector, DeviceVector) else vector
 
     def empty(self, shape: tuple[int, ...]) -> Any:
         """Return memory on the device."""

@@ -253,7 +253,13 @@ class LanczosIteration:
             num_steps=self.num_steps,
             breakdown=self.breakdown,
             asymmetry=self.asymmetry,
+            cuda=self.cuda,
         )
+
+    @property
+    def cuda(self) -> dict[str, int] | None:
+        """Of a run on a GPU, what its bits depend on: `blocks` and `stages`; None on the CPU."""
+        return None if isinstance(self._run, HostRun) else self._run.launch
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state of the run, as numbers, strings and copied NumPy arrays.

@@ -72,7 +72,8 @@ def _lockstep(operator: Operator, num_probes: int, rows: int, fitting: int) -> i
         # Together the matrix is read once instead of once for each: worth the memory where it is what is read most.
         pays = operator.native.nbytes >= 4 * rows * operator.dim
     else:
-        pays = operator.matmat is not None
+        # An operator may know that a block costs as much as its vectors one by one: then one basis at a time is enough.
+        pays = operator.matmat is not None and getattr(operator.source, "blocks_pay", True)
     if not pays:
         return 1
     groups = -(-num_probes // max(1, fitting))

@@ -38,6 +38,8 @@ class LanczosResult:
     asymmetry : float
         How far the operator was from a symmetric one: max |v_j . (A v_k - T part)| over j < k, relative to the norm of
         T. About 1e-16 for a symmetric operator in float64.
+    cuda : dict or None
+        Of a run on a GPU, what its bits depend on: `blocks` that a vector was cut into and `stages` of shared memory.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class LanczosResult:
     num_steps: int
     breakdown: bool
     asymmetry: float
+    cuda: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
         self.alpha.flags.writeable = False

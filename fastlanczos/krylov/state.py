@@ -81,7 +81,7 @@ def _checked_scalars(scalars: Any, most_steps: int, full: bool) -> dict[str, Any
         found[name] = _array(scalars[name], f"scalars: {name}", (length,))
     if full and not found["breakdown"] and not float(found["h"] @ found["h"]) < 1.0:
         raise ValueError("the state's scalars: h must be shorter than 1, since it is a part of a unit vector")
-    for name in ("next", "coefficients"):  # of a run on a GPU
+    for name in ("ahead", "coefficients"):  # of a run on a GPU
         if name in scalars:
             found[name] = _array(scalars[name], f"scalars: {name}", np.shape(scalars[name]))
     return found

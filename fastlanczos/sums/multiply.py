@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, is_tensor, on_device
+from fastlanczos.arrays.frameworks import framework_of
 from fastlanczos.arrays.memory import available_memory
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss.truncation import fewer_steps
@@ -130,7 +131,7 @@ def funm_multiply(
         import torch
 
         return torch.from_numpy(shaped).to(dtype=b.dtype, device=b.device)
-    return shaped
+    return framework_of(b, "b").from_numpy(shaped) if on_device(b) else shaped
 
 
 class _Product:

@@ -4,7 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import fastlanczos as fl  # noqa: E402
 import fastlanczos.torch as flt  # noqa: E402
+from fastlanczos.curvature import products, schedule_choice  # noqa: E402
 from fastlanczos.curvature.peak_memory import PeakMemory  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional
@@ -42,6 +44,20 @@ def test_what_is_told_of_a_product_is_what_it_takes(operator, options):
     with PeakMemory([*H.parameters().values(), v, product]) as memory:
         H.multiply_into([v], [product])
     assert 0.5 * memory.peak <= told.product <= 3.0 * memory.peak
+
+
+def test_a_large_network_with_kept_graphs_runs_its_probes_in_the_memory_of_one(monkeypatch):
+    assert wide(64).blocks_pay  # small: nothing is looked at
+    monkeypatch.setattr(products, "MANY", 0)
+    monkeypatch.setattr(schedule_choice, "MANY", 0)
+    H = wide(64)
+    assert not H.blocks_pay
+    assert H.schedule.together == 1
+    result = fl.spectral_density(H, num_probes=2, num_steps=5, seed=0)
+    assert result.info["lockstep"] == 1
+    rebuilt = wide(64, schedule=flt.Schedule("rebuilt", together=1))
+    assert rebuilt.blocks_pay  # a graph is built once for all vectors
+    assert not wide(64, products="finite-difference").blocks_pay
 
 
 def test_a_limit_is_kept_by_what_was_measured():

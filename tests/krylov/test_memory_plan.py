@@ -44,6 +44,15 @@ def test_probes_go_together_where_that_saves_products():
     assert make("callable", 10**9, reorthogonalize="none") == plan.Plan("none", 1)
 
 
+def test_an_operator_may_say_that_blocks_save_nothing():
+    class OneByOne(Blocks):
+        blocks_pay = False
+
+    planned = plan.plan_memory(as_operator(OneByOne()), 10, 50, "auto", "float64", 10**9)
+    assert planned == plan.Plan("full", 1)
+    assert planned.fitting > 10
+
+
 def test_probes_are_split_into_equal_groups_that_fit():
     one = N * 8 * (50 + 5)
     assert make("block", 10 * one).lockstep == 10

@@ -1,139 +1,14 @@
 // The kernels on the emulated device against the CPU engine: prints what disagrees, and returns how many things did.
 //
-//     check_kernels SEED [FAULT]    every case, with thread orders drawn from SEED, and one fault of the headers on
-#include <cstdio>
-#include <random>
-
-#include "fastlanczos/cuda/step.cuh"
+//     check_kernels SEED [FAULT [first]]    every case, with thread orders drawn from SEED, and one fault of the
+//     headers
+//                                           on; to the first thing that disagrees, if so said
+#include "check_restart.hpp"
+#include "check_vectors.hpp"
 #include "fastlanczos/cuda/tridiagonal.cuh"
-#include "fastlanczos/step.hpp"
 #include "fastlanczos/tridiagonal.hpp"
 
-namespace cuda = fastlanczos::cuda;
-using emulation::Device;
-using Vector = std::vector<double>;
-using cuda::Index;
-
 namespace {
-
-int failures = 0;
-
-void expect(bool condition, const std::string& what) {
-    if (condition) return;
-    ++failures;
-    std::printf("%s\n", what.c_str());
-}
-
-struct Case {
-    Index dim, steps;
-    cuda::Basis basis = cuda::Basis::float64;
-    int threads = 64;
-    std::size_t shared_bytes = 40 * 1024;
-    int multiprocessors = 3;
-    int runs = 1;
-    bool cooperative = true;
-    double scale = 1.0;     // of the operator
-    Index eigenvalues = 0;  // distinct ones; 0: all different
-    double spike = 0.0;     // one eigenvalue far away
-
-    std::string name() const {
-        const char* names[] = {"none", "float32", "float64"};
-        char text[200];
-        std::snprintf(text, sizeof text,
-                      "n %lld, m %lld, %s, %d threads, %zu KiB, %d SMs, %d runs%s, norm %g, %lld: ", dim, steps,
-                      names[static_cast<int>(basis)], threads, shared_bytes / 1024, multiprocessors, runs,
-                      cooperative ? "" : ", phase by phase", scale, eigenvalues);
-        return text;
-    }
-};
-
-// Makes the device the one of a case, and returns the batch of its runs, which are still to be filled in.
-cuda::Batch device_for(const Case& c) {
-    emulation::Settings& settings = Device::get().settings;
-    settings.multiprocessors = c.multiprocessors;
-    settings.shared_bytes = c.shared_bytes;
-    settings.cooperative = c.cooperative;
-    cuda::Batch batch;
-    batch.count = c.runs;
-    batch.blocks = c.multiprocessors;
-    batch.shared_bytes = static_cast<Index>(c.shared_bytes);
-    return batch;
-}
-
-Vector normal(Index n, unsigned seed) {
-    std::mt19937_64 random(seed);
-    std::normal_distribution<double> draw;
-    Vector x(static_cast<std::size_t>(n));
-    for (double& xi : x) xi = draw(random);
-    return x;
-}
-
-template <class T>
-T* on_device(std::size_t count) {
-    auto* memory = static_cast<T*>(Device::get().allocate(count * sizeof(T)));
-    if (!memory) throw std::bad_alloc();
-    return memory;
-}
-
-// A run on the device, in memory of its own.
-struct DeviceRun {
-    cuda::Run run{};
-    Vector operator_;
-    int told[2] = {0, 0};
-
-    DeviceRun(const Case& c, Vector diagonal, const Vector& v0) : operator_(std::move(diagonal)) {
-        const auto n = static_cast<std::size_t>(c.dim);
-        run.dim = c.dim;
-        run.max_steps = std::min(c.dim, c.steps);
-        const std::size_t itemsize = c.basis == cuda::Basis::float32 ? 4 : 8;
-        const Index piece = static_cast<Index>(16 / itemsize);
-        run.stride = (c.dim + piece - 1) / piece * piece;
-        run.basis = c.basis == cuda::Basis::none
-                        ? nullptr
-                        : on_device<unsigned char>(static_cast<std::size_t>(run.max_steps * run.stride) * itemsize);
-        run.candidate = on_device<double>(n);
-        run.vector = on_device<double>(n);
-        run.recent = on_device<double>(2 * n + 2);
-        run.z = on_device<double>(n);
-        const auto entries =
-            static_cast<std::size_t>(cuda::workspace_entries(run.max_steps, c.multiprocessors, c.basis));
-        auto* workspace = on_device<double>(entries);
-        cuda::cut_workspace(workspace, run.max_steps, c.multiprocessors, c.basis, run);
-        *run.scalars = cuda::Scalars();
-        run.told = told;
-        double square = 0.0;
-        for (double x : v0) square += x * x;
-        for (std::size_t i = 0; i < n; ++i) run.candidate[i] = run.vector[i] = v0[i] / std::sqrt(square);
-    }
-
-    DeviceRun(const DeviceRun&) = delete;
-
-    void multiply() {
-        for (std::size_t i = 0; i < operator_.size(); ++i) const_cast<double*>(run.z)[i] = operator_[i] * run.vector[i];
-    }
-
-    template <class Value>
-    double orthogonality() const {
-        const auto* rows = static_cast<const Value*>(run.basis);
-        double worst = 0.0;
-        for (Index i = 0; i < run.scalars->steps; ++i)
-            for (Index j = 0; j <= i; ++j) {
-                double dot = i == j ? -1.0 : 0.0;
-                for (Index c = 0; c < run.dim; ++c)
-                    dot +=
-                        static_cast<double>(rows[i * run.stride + c]) * static_cast<double>(rows[j * run.stride + c]);
-                worst = std::max(worst, std::abs(dot));
-            }
-        return worst;
-    }
-
-    ~DeviceRun() {
-        for (void* memory : {run.basis, static_cast<void*>(run.candidate), static_cast<void*>(run.vector),
-                             static_cast<void*>(run.recent), static_cast<void*>(const_cast<double*>(run.z)),
-                             static_cast<void*>(run.coefficients)})
-            Device::get().release(memory);
-    }
-};
 
 // The run on the CPU engine.
 struct HostRun {
@@ -265,8 +140,13 @@ void check_not_finite() {
     for (int i = 0; i < 100; ++i) expect(std::isfinite(run.run.vector[i]), "the vector was lost with the product");
 }
 
-// Bytes read of V in one step, over rows * columns * itemsize.
-double traffic(const Case& c, Index rows) {
+// What one step with so many rows costs: bytes read of V over rows * columns * itemsize, and barriers of all blocks.
+struct Cost {
+    double reads;
+    std::size_t barriers;
+};
+
+Cost cost(const Case& c, Index rows) {
     cuda::Batch batch = device_for(c);
     DeviceRun run(c, normal(c.dim, 1), normal(c.dim, 2));
     batch.runs[0] = run.run;
@@ -276,10 +156,24 @@ double traffic(const Case& c, Index rows) {
     }
     run.multiply();
     Device::get().bytes_read(run.run.basis) = 0;
+    const std::size_t before = Device::get().barriers;
     cuda::launch_step(batch, c.basis, c.threads, true, nullptr);
     const double itemsize = c.basis == cuda::Basis::float32 ? 4.0 : 8.0;
-    return static_cast<double>(Device::get().bytes_read(run.run.basis)) /
-           (static_cast<double>(rows * c.dim) * itemsize);
+    return {
+        static_cast<double>(Device::get().bytes_read(run.run.basis)) / (static_cast<double>(rows * c.dim) * itemsize),
+        Device::get().barriers - before};
+}
+
+// Barriers of a block for each further tile.
+double barriers_of_a_tile(Case c, Index rows) {
+    const Index itemsize = c.basis == cuda::Basis::float32 ? 4 : 8;
+    const Index width =
+        cuda::choose_tile(rows, itemsize, c.threads, static_cast<Index>(c.shared_bytes), c.stages).width;
+    const Index tiles = c.multiprocessors * 32;  // so that all blocks inspect
+    c.dim = width * tiles;
+    const std::size_t few = cost(c, rows).barriers;
+    c.dim *= 2;
+    return static_cast<double>(cost(c, rows).barriers - few) / static_cast<double>(tiles);
 }
 
 void check_quadrature(Index count, Index m) {
@@ -322,26 +216,54 @@ int main(int count, char** arguments) {
     using cuda::Basis;
     Device::get().settings.seed = static_cast<unsigned>(std::atoi(arguments[1]));
     if (count > 2) emulation::fault = std::atoi(arguments[2]);
+    first_only = count > 3;
     try {
-        check({37, 12});
-        check({1009, 60, Basis::float64, 64, 40 * 1024});  // past the registers' and shared memory's limits
-        check({1013, 24, Basis::float32, 128, 48 * 1024, 2});
-        check({601, 45, Basis::float32, 64, 24 * 1024});
-        check({517, 30, Basis::none, 128, 48 * 1024});
-        check({1501, 14, Basis::float64, 256, 64 * 1024, 2});
-        check({333, 15, Basis::float64, 64, 40 * 1024, 3, 5});  // a batch
-        check({333, 15, Basis::float32, 64, 40 * 1024, 2, 3, false});
-        check({401, 12, Basis::float64, 64, 40 * 1024, 3, 1, false});
-        check({301, 10, Basis::float64, 64, 40 * 1024, 3, 1, true, 1e290});
-        check({301, 10, Basis::float64, 64, 40 * 1024, 3, 2, true, 1e-290});
-        check({301, 10, Basis::none, 64, 40 * 1024, 3, 1, true, 1e290});
-        check({257, 20, Basis::float64, 64, 40 * 1024, 3, 2, true, 1.0, 7});  // an invariant subspace
-        check({257, 20, Basis::float32, 64, 40 * 1024, 3, 1, true, 1.0, 7});
-        check({5, 9});  // more steps than dimensions
-        check({1, 1});
-        check({701, 40, Basis::float32, 64, 40 * 1024, 3, 2, true, 1.0, 0, 1e9});  // corrected again
-        check({701, 40, Basis::float32, 64, 40 * 1024, 3, 1, false, 1.0, 0, 1e9});
+        std::vector<Case> cases = {
+            {37, 12},
+            {1009, 60, Basis::float64, 64, 40 * 1024},  // past the registers' and shared memory's limits
+            {1013, 24, Basis::float32, 128, 48 * 1024, 2},
+            {601, 45, Basis::float32, 64, 24 * 1024},
+            {517, 30, Basis::none, 128, 48 * 1024},
+            {1501, 14, Basis::float64, 256, 64 * 1024, 2},
+            {333, 15, Basis::float64, 64, 40 * 1024, 3, 5},  // a batch
+            {333, 15, Basis::float32, 64, 40 * 1024, 2, 3, false},
+            {401, 12, Basis::float64, 64, 40 * 1024, 3, 1, false},
+            {301, 10, Basis::float64, 64, 40 * 1024, 3, 1, true, 1e290},
+            {301, 10, Basis::float64, 64, 40 * 1024, 3, 2, true, 1e-290},
+            {301, 10, Basis::none, 64, 40 * 1024, 3, 1, true, 1e290},
+            {257, 20, Basis::float64, 64, 40 * 1024, 3, 2, true, 1.0, 7},  // an invariant subspace
+            {257, 20, Basis::float32, 64, 40 * 1024, 3, 1, true, 1.0, 7},
+            {5, 9},  // more steps than dimensions
+            {1, 1},
+            {701, 40, Basis::float32, 64, 40 * 1024, 3, 2, true, 1.0, 0, 1e9},  // corrected again
+            {701, 40, Basis::float32, 64, 40 * 1024, 3, 1, false, 1.0, 0, 1e9},
+            {703, 40, Basis::float64, 64, 96 * 1024, 2},   // a ring of six tiles at first, and of fewer
+            {900, 140, Basis::float64, 64, 80 * 1024, 2},  // tiles of 16 columns
+            {900, 140, Basis::float32, 64, 64 * 1024, 2},
+            {1200, 70, Basis::float64, 32, 64 * 1024, 2},  // more rows than a ring's warps have sums for
+        };
+        const Index far = Index{1} << 29;  // rows whose offsets do not fit into 32 bits
+        cases.push_back({101, 11, Basis::float64, 64, 40 * 1024, 2});
+        cases.push_back({103, 11, Basis::float32, 64, 40 * 1024, 2});
+        for (auto c = cases.end() - 2; c != cases.end(); ++c) c->stride = far;
+        for (Case c : cases)
+            for (int stages : {2, 3, cuda::kMaxStages}) {
+                if (stages == 3 && c.runs == 1) continue;  // the ring's other lengths: where it is cheap
+                c.stages = stages;
+                check(c);
+            }
         check_not_finite();
+        check_restart({401, 14}, 5);
+        check_restart({403, 20, Basis::float64, 64, 30 * 1024}, 11);
+        check_restart({403, 28, Basis::float64, 128, 26 * 1024}, 9);  // several threads to a column
+        check_restart({203, 12, Basis::float32}, 4);
+        Case far_apart{201, 11};
+        far_apart.stride = far;
+        check_restart(far_apart, 4);
+        check_restart({205, 12, Basis::float32, 64, 40 * 1024, 2, 1, true, 1.0, 0, 0.0, 2}, 1);
+        check_renewal({257, 20, Basis::float64, 64, 40 * 1024, 3, 1, true, 1.0, 7});
+        check_renewal({257, 20, Basis::float32, 64, 40 * 1024, 3, 1, true, 1.0, 7});
+        check_vectors(1000, 7);
         const Case alone{333, 15};
         const Vector expected = bits(alone, 1);
         expect(bits(alone, 2) == expected, "the bits depend on the order of threads");
@@ -351,11 +273,18 @@ int main(int count, char** arguments) {
         check_quadrature(70, 9);
         check_quadrature(3, 41);
         check_quadrature(2, 1);
-        const double fits = traffic({1003, 30, Basis::float64, 64, 64 * 1024}, 24);
-        expect(fits > 0.99 && fits < 1.05, "V is read " + std::to_string(fits) + " times, though a tile fits");
-        const double narrow = traffic({1003, 30, Basis::float32, 64, 64 * 1024}, 24);
-        expect(narrow > 0.9 && narrow < 1.05, "float32 rows are read " + std::to_string(narrow) + " times");
-        const double large = traffic({1003, 60, Basis::float64, 64, 32 * 1024}, 56);
+        for (int stages : {2, cuda::kMaxStages}) {
+            Case c{1003, 30, Basis::float64, 64, 64 * 1024};
+            c.stages = stages;
+            const double fits = cost(c, 24).reads;
+            expect(fits > 0.99 && fits < 1.05, "V is read " + std::to_string(fits) + " times, though a tile fits");
+            const double each = barriers_of_a_tile(c, 24);
+            expect(each == (stages == 2 ? 4.0 : 2.0), std::to_string(each) + " barriers a tile");
+            c.basis = Basis::float32;
+            const double narrow = cost(c, 24).reads;
+            expect(narrow > 0.9 && narrow < 1.05, "float32 rows are read " + std::to_string(narrow) + " times");
+        }
+        const double large = cost({1003, 60, Basis::float64, 64, 32 * 1024}, 56).reads;
         expect(large > 1.05 && large < 2.05, "V is read " + std::to_string(large) + " times where no tile fits");
     } catch (const std::exception& error) {
         expect(false, error.what());

@@ -57,6 +57,7 @@ struct Cell {
 struct Allocation {
     std::size_t bytes = 0, bytes_read = 0;
     std::vector<Cell> cells;
+    bool borrowed = false;
 };
 
 struct Copy {
@@ -104,7 +105,8 @@ public:
 
     Settings settings;
     std::size_t launches = 0, synchronizations = 0;
-    long long busy = 0;  // how many more times the device says that it is
+    std::size_t barriers = 0;  // of blocks, all of them together
+    long long busy = 0;        // how many more times the device says that it is
     Size3 grid, block_size;
     Thread* current = nullptr;
 
@@ -122,7 +124,19 @@ public:
     }
 
     void release(void* memory) {
-        if (allocations_.erase(static_cast<unsigned char*>(memory))) std::free(memory);
+        const auto found = allocations_.find(static_cast<unsigned char*>(memory));
+        if (found == allocations_.end()) return;
+        if (!found->second.borrowed) std::free(memory);
+        allocations_.erase(found);
+    }
+
+    // Memory that somebody else has, as the device's.
+    void borrow(void* memory, std::size_t bytes) {
+        Allocation allocation;
+        allocation.bytes = bytes;
+        allocation.cells.resize((bytes + 3) / 4);
+        allocation.borrowed = true;
+        allocations_[static_cast<unsigned char*>(memory)] = std::move(allocation);
     }
 
     std::size_t used() const {
@@ -370,7 +384,7 @@ private:
         return true;
     }
 
-    static bool release_waiting(Block& block) {
+    bool release_waiting(Block& block) {
         bool released = false;
         for (std::size_t first = 0; first < block.threads.size(); first += 32)
             if (together(block.threads, first, first + 32, Wait::warp)) {
@@ -385,6 +399,7 @@ private:
         if (together(block.threads, 0, block.threads.size(), Wait::block)) {
             for (Thread& thread : block.threads) thread.wait = Wait::none;
             ++block.epoch;
+            ++barriers;
             released = true;
         }
         return released;

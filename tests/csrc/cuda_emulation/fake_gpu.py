@@ -248,5 +248,13 @@ class Framework:
     def settle(self, x):
         """Nothing to wait for."""
 
+    def to_numpy(self, x):
+        """Return a copy on the host."""
+        return x.get()
+
+    def from_numpy(self, x):
+        """Return a copy on the device."""
+        return Array.of(self.gpu, np.ascontiguousarray(x))
+
 
 sys.modules.setdefault("fake_gpu", sys.modules[__name__])

@@ -50,12 +50,26 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, int zeros
 
 __device__ __forceinline__ void commit_copies() { __pipeline_commit(); }
 
-// All copies of this thread but those of the last `pending` commits are there.
+constexpr int kMaxPending = 4;
+
+// All copies of this thread but those of the last `pending` commits are there. The instruction has the number in it.
 __device__ __forceinline__ void arrive(int pending) {
-    if (pending == 0)
-        __pipeline_wait_prior(0);
-    else
-        __pipeline_wait_prior(1);
+    switch (pending) {
+        case 0:
+            __pipeline_wait_prior(0);
+            break;
+        case 1:
+            __pipeline_wait_prior(1);
+            break;
+        case 2:
+            __pipeline_wait_prior(2);
+            break;
+        case 3:
+            __pipeline_wait_prior(3);
+            break;
+        default:
+            __pipeline_wait_prior(kMaxPending);
+    }
 }
 
 __device__ __forceinline__ void grid_barrier() { cooperative_groups::this_grid().sync(); }
@@ -76,6 +90,16 @@ template <class Operation = Plus>
 __device__ __forceinline__ double reduce_warp(double x, Operation combine = {}) {
 #pragma unroll
     for (int distance = kWarp / 2; distance > 0; distance /= 2) x = combine(x, __shfl_xor_sync(kAllLanes, x, distance));
+    return x;
+}
+
+// The sum of so many neighbouring lanes, a power of two, in each of them.
+__device__ __forceinline__ double reduce_lanes(double x, int lanes) {
+#pragma unroll
+    for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+        const double other = __shfl_xor_sync(kAllLanes, x, distance);
+        if (distance < lanes) x += other;
+    }
     return x;
 }
 

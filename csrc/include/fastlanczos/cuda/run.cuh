@@ -20,8 +20,9 @@ struct Scalars {
     int exponent = 0;
     Status status = Status::running;
     double scale = 0.0, max_projection = 0.0;
-    // What h is to the next step: nu^2 = 1 - h.h, b = beta_{k-1} nu, the last entry of h, and h.T h.
-    double nu2 = 1.0, b = 0.0, last = 0.0, h_c = 0.0;
+    // What h is to the next step: nu^2 = 1 - h.h, b = beta_{k-1} nu, b h_{k-1} (s.h after a restart), and h.T h.
+    double nu2 = 1.0, b = 0.0, b_h = 0.0, h_c = 0.0;
+    Index combined = 0;  // rows that the last restart left, see restart.cuh
     // Of the step in progress: written by the sweep's first chunk and by judge().
     double alpha = 0.0, change = 1.0, inverse_beta = 0.0;
     int new_exponent = 0, taken = 0, again = 0;
@@ -46,6 +47,7 @@ struct Run {
     double *candidate, *recent, *vector;
     Scalars* scalars;
     double *alpha, *beta, *h;    // (max_steps)
+    double* coupling;            // (max_steps), row `combined` of T beside its diagonal
     Pair<double>* coefficients;  // (max_steps + 1) of every row in v_k and in w; see step.hpp
     double* dots;                // (max_steps + 3)
     Inspection* inspections;     // (blocks)
@@ -61,6 +63,7 @@ constexpr int kMaxRuns = 16;  // that one launch takes: its parameters are limit
 struct Batch {
     int count = 0;
     int blocks = 0;          // that a run is cut into, whatever else is in the batch
+    int stages = 2;          // tiles in shared memory, at most; beyond 2 a ring of them
     Index shared_bytes = 0;  // of a block
     Run runs[kMaxRuns];
 };
@@ -68,7 +71,7 @@ struct Batch {
 // Doubles of workspace for a run.
 inline Index workspace_entries(Index max_steps, int blocks, Basis basis) {
     const Index rows = (basis == Basis::none ? 1 : max_steps) + 3;
-    return static_cast<Index>(sizeof(Scalars) / 8 + 2) + 3 * (max_steps + 3) + 2 * rows + rows +
+    return static_cast<Index>(sizeof(Scalars) / 8 + 2) + 4 * (max_steps + 3) + 2 * rows + rows +
            static_cast<Index>(sizeof(Inspection) / 8) * blocks + rows * blocks;
 }
 
@@ -78,7 +81,7 @@ inline void cut_workspace(double* workspace, Index max_steps, int blocks, Basis 
     double* next = workspace + 2 * rows;
     run.scalars = reinterpret_cast<Scalars*>(next);
     next += sizeof(Scalars) / 8 + 2;
-    for (double** scalars : {&run.alpha, &run.beta, &run.h}) {
+    for (double** scalars : {&run.alpha, &run.beta, &run.h, &run.coupling}) {
         *scalars = next;
         next += max_steps + 3;
     }

@@ -20,7 +20,7 @@
 
 #include <cfloat>
 
-#include "sweep.cuh"
+#include "ring.cuh"
 
 namespace fastlanczos::cuda {
 
@@ -118,7 +118,7 @@ __device__ void sweep(const Batch& batch, int round, unsigned char* shared) {
     };
     const auto tile_of = [&](const Run& run) {
         return choose_tile(rows_of<Value>(run, basis, rows_now(run)).stored, sizeof(Value),
-                           static_cast<int>(blockDim.x), batch.shared_bytes);
+                           static_cast<int>(blockDim.x), batch.shared_bytes, batch.stages);
     };
     for_each_chunk(batch, batch.blocks, [&](const Run& run, Index chunk) {
         Scalars* s = run.scalars;
@@ -132,9 +132,9 @@ __device__ void sweep(const Batch& batch, int round, unsigned char* shared) {
         Update update{run.candidate, 0.0, 1.0, 1.0, 0.0, false};
         if (round == 0) {
             const Prologue start = prologue(run, batch.blocks, room);
-            const double nu2 = load(&s->nu2), nu = sqrt(nu2), b = start.change * load(&s->b), last = load(&s->last);
-            const double alpha = (start.dot - 2.0 * nu * b * last - start.change * load(&s->h_c)) / nu2;
-            update = {run.z, 1.0 / nu, ldexp(1.0, -start.exponent) / nu, start.change, alpha + b * last / nu, true};
+            const double nu2 = load(&s->nu2), nu = sqrt(nu2), b_h = start.change * load(&s->b_h);
+            const double alpha = (start.dot - 2.0 * nu * b_h - start.change * load(&s->h_c)) / nu2;
+            update = {run.z, 1.0 / nu, ldexp(1.0, -start.exponent) / nu, start.change, alpha + b_h / nu, true};
             if (chunk == 0 && threadIdx.x == 0) {
                 store(&s->alpha, alpha);
                 store(&s->change, start.change);
@@ -144,9 +144,12 @@ __device__ void sweep(const Batch& batch, int round, unsigned char* shared) {
             }
             if (start.not_finite > 0.0) return;
         }
-        if (chunk < chunks)
-            sweep_chunk(run, basis, rows_of<Value>(run, basis, rows_now(run)), tile, update, chunk, chunks,
-                        batch.blocks, shared);
+        if (chunk >= chunks) return;
+        const auto rows = rows_of<Value>(run, basis, rows_now(run));
+        if (tile.stages > 2)
+            sweep_ring(run, basis, rows, tile, update, chunk, chunks, batch.blocks, shared);
+        else
+            sweep_chunk(run, basis, rows, tile, update, chunk, chunks, batch.blocks, shared);
     });
 }
 
@@ -164,7 +167,7 @@ __device__ void total(const Batch& batch, int round) {
         const Index steps = load(&run.scalars->steps);
         const Index rows = basis == Basis::none && steps > 1 ? 1 : steps;
         const Tile tile = choose_tile(rows_of<Value>(run, basis, rows).stored, sizeof(Value),
-                                      static_cast<int>(blockDim.x), batch.shared_bytes);
+                                      static_cast<int>(blockDim.x), batch.shared_bytes, batch.stages);
         const Index chunks = chunks_of(run.dim, tile.width, batch.blocks);
         for (Index j = blockIdx.x * warps + warp_of_thread(); j < rows + 2; j += gridDim.x * warps) {
             double sum = 0.0;
@@ -182,6 +185,51 @@ __device__ double sum_over(Index count, double* room, const Term& term) {
     double sum = 0.0;
     for (Index j = threadIdx.x; j < count; j += blockDim.x) sum += term(j);
     return reduce_block(sum, room);
+}
+
+// h of the next step from the dot products of the candidate, whose norm is `norm`, with `projected` rows; returns h.h.
+__device__ inline double take_h(const Run& run, Index projected, double norm, double* room) {
+    // Whoever stores h_j reads it here; the barriers in sum_over() show it to all.
+    for (Index j = threadIdx.x; j < projected; j += blockDim.x) store(run.h + j, load(run.dots + j) / norm);
+    return sum_over(projected, room, [&](Index j) {
+        const double h = load(run.h + j);
+        return h * h;
+    });
+}
+
+// What the next sweep subtracts after k steps, `square` being h.h and `norm` the new beta: v = u - V^T h and
+// w = z / nu - V^T (c / nu + b e_last), or, where a restart has left all rows, w = z / nu - V^T (c / nu + s). See
+// prepare_sweep() in step.hpp. All threads of one block take part.
+__device__ __noinline__ inline void prepare_next(const Run& run, Index k, double square, double norm, double* room) {
+    Scalars* s = run.scalars;
+    const Index l = load(&s->combined);
+    const double nu2 = 1.0 - square, nu = sqrt(nu2), b = norm * nu;
+    double coupling_h = 0.0;
+    if (l > 0) {
+        if (k == l)
+            for (Index j = threadIdx.x; j < l; j += blockDim.x) store(run.coupling + j, nu * load(run.coupling + j));
+        coupling_h = sum_over(l, room, [&](Index j) { return load(run.coupling + j) * load(run.h + j); });
+    }
+    const double h_c = sum_over(k, room, [&](Index j) {
+        const double h = load(run.h + j);
+        double c = load(run.alpha + j) * h, further = j + 1 == k ? b : 0.0;
+        if (j > 0) c += load(run.beta + j - 1) * load(run.h + j - 1);
+        if (j + 1 < k) c += load(run.beta + j) * load(run.h + j + 1);
+        if (j < l) {
+            if (k > l)
+                c += load(run.coupling + j) * load(run.h + l);
+            else
+                further += load(run.coupling + j);
+        }
+        if (l > 0 && j == l) c += coupling_h;
+        store(run.coefficients + j, Pair<double>{h, c / nu + further});
+        return h * c;
+    });
+    if (threadIdx.x > 0) return;
+    store(&s->nu2, nu2);
+    store(&s->b, b);
+    store(&s->b_h, (k > 0 ? b * load(run.h + k - 1) : 0.0) + (k == l ? coupling_h : 0.0));
+    store(&s->h_c, h_c);
 }
 
 // Everything that one step adds to a run, by one block; see take_dots(), take_correction() and judge() in step.hpp.
@@ -221,7 +269,14 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
         }
         projection = reduce_block(projection, room, Largest());
         const double most = change * load(&s->max_projection);
-        scale = fmax(change * scale, fabs(new_alpha) + b + norm);
+        const Index l = load(&s->combined);
+        double row = fabs(new_alpha) + b + norm;
+        if (l > 0) {
+            for (Index j = threadIdx.x; j < l; j += blockDim.x)
+                store(run.coupling + j, change * load(run.coupling + j));
+            if (k == l) row += sum_over(l, room, [&](Index j) { return fabs(load(run.coupling + j)); });
+        }
+        scale = fmax(change * scale, row);
         __syncthreads();
         for (Index j = threadIdx.x; j < k; j += blockDim.x) {
             store(run.alpha + j, change * load(run.alpha + j));
@@ -242,12 +297,7 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
     bool breakdown = norm <= kRoundingLevel * scale || k == run.dim, again = false;
     double square = 0.0;
     if (!breakdown) {
-        // Whoever stores h_j reads it here; the barriers in sum_over() show it, and the new alpha, to all.
-        for (Index j = threadIdx.x; j < projected; j += blockDim.x) store(run.h + j, load(run.dots + j) / norm);
-        square = sum_over(projected, room, [&](Index j) {
-            const double h = load(run.h + j);
-            return h * h;
-        });
+        square = take_h(run, projected, norm, room);  // its barriers show the new alpha to all
         const double unsafe = basis == Basis::float32 ? kUnsafeFloat32 : kUnsafeFloat64;
         if (basis != Basis::none && !(square <= unsafe)) {
             again = round < kMaxCorrections;
@@ -255,36 +305,25 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
         }
     }
 
-    // What the next sweep subtracts: v = u - V^T h and w = z / nu - V^T (c / nu + b e_last), or, to correct the
-    // candidate again, w = u - V^T (V u).
-    double h_c = 0.0, nu2 = 1.0, last = 0.0, b = norm;
+    // What the next sweep subtracts; to correct the candidate again, w = u - V^T (V u).
     if (again) {
         for (Index j = threadIdx.x; j < projected; j += blockDim.x)
             store(run.coefficients + j, Pair<double>{0.0, load(run.dots + j)});
     } else if (!breakdown && basis == Basis::none) {
         if (leader) store(run.coefficients, Pair<double>{0.0, norm});
     } else if (!breakdown) {
-        nu2 = 1.0 - square;
-        const double nu = sqrt(nu2);
-        b = norm * nu;
-        last = load(run.h + k - 1);
-        h_c = sum_over(k, room, [&](Index j) {
-            const double h = load(run.h + j);
-            double c = load(run.alpha + j) * h;
-            if (j > 0) c += load(run.beta + j - 1) * load(run.h + j - 1);
-            if (j + 1 < k) c += load(run.beta + j) * load(run.h + j + 1);
-            store(run.coefficients + j, Pair<double>{h, c / nu + (j + 1 == k ? b : 0.0)});
-            return h * c;
-        });
+        prepare_next(run, k, square, norm, room);
     }
     if (!leader) return;
     store(run.beta + k - 1, norm);
     store(&s->sweeps, load(&s->sweeps) + 1);
     store(&s->again, again ? 1 : 0);
-    store(&s->nu2, nu2);
-    store(&s->b, b);
-    store(&s->last, last);
-    store(&s->h_c, h_c);
+    if (again || breakdown || basis == Basis::none) {
+        store(&s->nu2, 1.0);
+        store(&s->b, norm);
+        store(&s->b_h, 0.0);
+        store(&s->h_c, 0.0);
+    }
     store(&s->inverse_beta, breakdown ? 0.0 : 1.0 / norm);
     if (again) return;
     const Status status = breakdown ? Status::breakdown : k == run.max_steps ? Status::complete : Status::running;
@@ -359,6 +398,15 @@ inline void (*step_kernel_for(Basis basis))(const Batch, int) {
                                      : &step_kernel<Basis::float64>;
 }
 
+// One phase of kPhases, for all runs.
+inline cudaError_t launch_phase(const Batch& batch, Basis basis, int threads, int phase, cudaStream_t stream) {
+    Batch copy = batch;
+    void* arguments[] = {&copy, &phase};
+    return cudaLaunchKernel(step_kernel_for(basis), dim3(static_cast<unsigned>(batch.blocks)),
+                            dim3(static_cast<unsigned>(threads)), arguments,
+                            static_cast<std::size_t>(batch.shared_bytes), stream);
+}
+
 // One step of all runs, in the stream's order: blocks of `threads` threads, one block a multiprocessor.
 inline cudaError_t launch_step(const Batch& batch, Basis basis, int threads, bool cooperative, cudaStream_t stream) {
     const auto kernel = step_kernel_for(basis);
@@ -373,7 +421,7 @@ inline cudaError_t launch_step(const Batch& batch, Basis basis, int threads, boo
         (void)cudaGetLastError();  // refused, not failed: phase by phase then
     }
     for (phase = 0; phase < kPhases; ++phase)
-        if (const cudaError_t status = cudaLaunchKernel(kernel, grid, block, arguments, shared, stream)) return status;
+        if (const cudaError_t status = launch_phase(batch, basis, threads, phase, stream)) return status;
     return cudaSuccess;
 }
 

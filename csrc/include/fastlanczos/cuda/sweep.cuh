@@ -1,4 +1,5 @@
-// The sweep of a step over one chunk of columns, by one block.
+// The sweep of a step over one chunk of columns, by one block, with up to two tiles in shared memory; ring.cuh has
+// more.
 //
 // A tile (all rows, `width` columns) comes from memory once, by asynchronous copies into shared memory, while the tile
 // before it is worked on, and is used twice there:
@@ -24,15 +25,38 @@ struct Tile {
     int stages = 1;             // tiles in memory at once
 };
 
+constexpr Index kNarrowest = 16;  // columns of a ring's tile: rows of 64 bytes at least
+
+// Lanes of a warp that lie across a row of a ring's tile, with two columns each; the others have further rows.
+__host__ __device__ constexpr int lanes_across(Index width) {
+    return static_cast<int>(width / 2 < kWarp ? width / 2 : kWarp);
+}
+
+constexpr int kMaxStages = 6;
+static_assert(kMaxStages - 2 <= kMaxPending);
+
 // Shared memory in front of the tiles, in bytes.
 __host__ __device__ inline Index fixed_shared_bytes(int threads) {
     const Index width = 2 * threads < kMaxWidth ? 2 * threads : kMaxWidth;
     return 8 * (kWarp + 4 * threads + 2 * width + 2 * kSharedCoefficients);
 }
 
-__host__ __device__ inline Tile choose_tile(Index rows, Index itemsize, int threads, Index shared_bytes) {
+// The widest tile of which three fit, and as many of them as fit, where `stages` allows three; or else two, or one.
+__host__ __device__ inline Tile choose_tile(Index rows, Index itemsize, int threads, Index shared_bytes, int stages) {
     const Index room = shared_bytes - fixed_shared_bytes(threads);
     Tile tile;
+    // A ring's threads have one column each, its warps the sums of all rows; see ring.cuh.
+    if (stages > 2) {
+        tile.held = rows;
+        for (tile.width = threads; tile.width >= kNarrowest; tile.width /= 2) {
+            const Index bytes = rows * tile.width * itemsize;
+            if (3 * bytes > room || rows > kRowsOfWarp * (threads / kWarp) * (kWarp / lanes_across(tile.width)))
+                continue;
+            const Index fitting = bytes == 0 ? 3 : room / bytes;
+            tile.stages = static_cast<int>(fitting < stages ? fitting : stages);
+            return tile;
+        }
+    }
     tile.stages = 2;
     tile.held = rows;
     for (tile.width = 2 * threads < kMaxWidth ? 2 * threads : kMaxWidth; tile.width > 32; tile.width /= 2)
@@ -47,6 +71,29 @@ __host__ __device__ inline Tile choose_tile(Index rows, Index itemsize, int thre
 __host__ __device__ inline Index chunks_of(Index columns, Index width, int blocks) {
     const Index tiles = (columns + width - 1) / width;
     return tiles < blocks ? tiles : blocks;
+}
+
+// A block's shared memory.
+template <class Value>
+struct Shared {
+    double* room;                // (kWarp), of reduce_block
+    Pair<double>* parts;         // (2, threads)
+    double *v, *w;               // (2 threads, at most kMaxWidth)
+    Pair<double>* coefficients;  // (kSharedCoefficients)
+    Value* tiles;
+};
+
+template <class Value>
+__device__ __forceinline__ Shared<Value> cut_shared(unsigned char* shared, int threads) {
+    const Index most = 2 * threads < kMaxWidth ? 2 * threads : kMaxWidth;
+    Shared<Value> memory;
+    memory.room = reinterpret_cast<double*>(shared);
+    memory.parts = reinterpret_cast<Pair<double>*>(memory.room + kWarp);
+    memory.v = memory.room + kWarp + 4 * threads;
+    memory.w = memory.v + most;
+    memory.coefficients = reinterpret_cast<Pair<double>*>(memory.w + most);
+    memory.tiles = reinterpret_cast<Value*>(memory.coefficients + kSharedCoefficients);
+    return memory;
 }
 
 // Two neighbours of a row in global memory, zero beyond its `length` columns.
@@ -115,12 +162,10 @@ __device__ __noinline__ void sweep_chunk(const Run& run, Basis basis, const Rows
                                          unsigned char* shared) {
     const int threads = static_cast<int>(blockDim.x), thread = static_cast<int>(threadIdx.x);
     const int warps = warps_of_block(), warp = warp_of_thread(), lane = lane_of_thread();
-    const Index most = 2 * threads < kMaxWidth ? 2 * threads : kMaxWidth;
-    double* room = reinterpret_cast<double*>(shared);             // (kWarp), of reduce_block
-    auto* parts = reinterpret_cast<Pair<double>*>(room + kWarp);  // (2, threads)
-    double *v = room + kWarp + 4 * threads, *w = v + most;
-    auto* near_coefficients = reinterpret_cast<Pair<double>*>(w + most);  // (kSharedCoefficients)
-    auto* tiles = reinterpret_cast<Value*>(near_coefficients + kSharedCoefficients);
+    const auto memory = cut_shared<Value>(shared, threads);
+    Pair<double>* parts = memory.parts;
+    double *v = memory.v, *w = memory.w;
+    Value* tiles = memory.tiles;
 
     const Index count = rows.count(), all_tiles = (run.dim + tile.width - 1) / tile.width;
     const Index first_tile = chunk * all_tiles / chunks, end_tile = (chunk + 1) * all_tiles / chunks;
@@ -133,8 +178,8 @@ __device__ __noinline__ void sweep_chunk(const Run& run, Basis basis, const Rows
 
     const Pair<double>* coefficients = run.coefficients;
     if (count <= kSharedCoefficients) {
-        for (Index j = thread; j < count; j += threads) store(near_coefficients + j, load(run.coefficients + j));
-        coefficients = near_coefficients;
+        for (Index j = thread; j < count; j += threads) store(memory.coefficients + j, load(run.coefficients + j));
+        coefficients = memory.coefficients;
     }
     for (Index j = in_registers + thread; j < rows.stored; j += threads) store(run.partial + j * blocks + chunk, 0.0);
     double sums[kRowsOfWarp], other_sums[4];
