@@ -134,7 +134,8 @@ def build(limit, dry_run, folder):
 
 def tests(limit, dry_run, folder):
     """The tests of the GPU; the first that fails says which entry differs."""
-    files = ["tests/engine/test_device_run.py"] if dry_run else ["tests/test_gpu.py", "tests/engine/test_device_run.py"]
+    emulated = ["tests/engine/test_device_run.py"]
+    files = emulated if dry_run else ["tests/test_gpu.py", *emulated]
     status, output = run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short", *files], limit)
     counts = re.findall(r"(\d+) (passed|failed|skipped|errors?)", output)
     return verdict(status, output) | {what: int(count) for count, what in counts}

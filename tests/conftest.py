@@ -56,3 +56,25 @@ def _as_many_threads_afterwards():
     before = fl.get_num_threads()
     yield
     fl.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """The engine on the emulated GPU."""
+    import fake_gpu
+
+    return fake_gpu.FakeGpu(fake_gpu.build(tmp_path_factory.mktemp("emulated")))
+
+
+@pytest.fixture
+def gpu(emulated, monkeypatch):
+    """The emulated GPU, whose arrays the package takes for those of a framework."""
+    import fake_gpu
+
+    from fastlanczos.arrays import frameworks
+    from fastlanczos.engine import cuda
+
+    monkeypatch.setattr(cuda, "_cuda", emulated.module)
+    monkeypatch.setitem(frameworks.FRAMEWORKS, "fake_gpu", fake_gpu.Framework)
+    emulated.configure()
+    return emulated

@@ -8,6 +8,8 @@ import time
 import numpy as np
 import pytest
 import torch
+from cases.entries import same
+from spectra import laplacian
 
 import fastlanczos as fl
 import fastlanczos.torch as flt
@@ -27,7 +29,7 @@ def ritz(r):
 
 
 def close(r, expected, tolerance):
-    np.testing.assert_allclose(ritz(r), ritz(expected), atol=tolerance * np.abs(D).max())
+    same(ritz(r), ritz(expected), atol=tolerance * np.abs(D).max())
 
 
 def torch_run():
@@ -81,6 +83,44 @@ def test_every_framework_gets_the_run_of_the_cpu_in_its_own_arrays(framework, op
     close(r, fl.lanczos(lambda v: D * v, N, 60, v0=V0, **options), 1e-11 if options else 1e-13)
     if "reorthogonalize" not in options:
         assert isinstance(r.basis, kind)
+
+
+@pytest.mark.parametrize("ncv", [None, 40])
+@pytest.mark.parametrize("which", ["LA", "SA", "BE"])
+@pytest.mark.parametrize("framework", RUNS)
+def test_eigenpairs_in_every_frameworks_arrays(framework, which, ncv):
+    matvec, v0, kind = RUNS[framework]()
+    w, V, info = fl.eigsh(matvec, 6, which=which, v0=v0, dim=N, ncv=ncv, tol=1e-10, return_info=True)
+    assert isinstance(V, kind)
+    exact = np.sort(D)
+    exact = {"LA": exact[-6:], "SA": exact[:6], "BE": np.r_[exact[:3], exact[-3:]]}[which]
+    w, V = ((x.copy_to_host() if framework == "numba" else x.cpu() if framework == "torch" else x) for x in (w, V))
+    w, V = ((x.get() if framework == "cupy" else np.asarray(x)) for x in (w, V))
+    same(w, exact, atol=1e-10 * np.abs(D).max())
+    same(V.T @ V, np.eye(6), atol=1e-12)
+    same(np.linalg.norm(D[:, None] * V - V * w, axis=0), np.zeros(6), atol=1e-9 * np.abs(D).max())
+    assert info.converged.all()
+
+
+def test_copies_of_multiple_eigenvalues_of_sparse_matrices():
+    A, exact = laplacian((30, 30))
+    exact = np.sort(exact)
+    L = torch.tensor(A.toarray(), device="cuda").to_sparse_csr()
+    w, V = fl.eigsh(L, 8, which="LA")
+    same(w.cpu(), exact[-8:], atol=1e-12)
+    assert V.is_cuda
+    w, V = fl.eigsh(L, 5, sigma=0.0)  # factored on the CPU
+    same(w.cpu(), exact[:5], atol=1e-12)
+    assert V.is_cuda
+
+
+@pytest.mark.parametrize("stages", ["2", "6"])
+def test_restarts_give_the_same_bits_again(monkeypatch, stages):
+    monkeypatch.setenv("FASTLANCZOS_CUDA_STAGES", stages)
+    matvec, v0, _ = torch_run()
+    first, second = (fl.eigsh(matvec, 5, which="LA", v0=v0, dim=N, ncv=30) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
 
 
 @pytest.mark.parametrize("num_steps", [5, 129, 300, 600])
@@ -176,11 +216,11 @@ def test_matrices_on_the_gpu():
     dense = torch.tensor(A, device="cuda")
     for matrix in (dense, dense.to_sparse_csr()):
         d = fl.spectral_density(matrix, num_probes=3, num_steps=40, seed=0)
-        np.testing.assert_allclose(d.nodes, expected.nodes, atol=1e-11)
+        same(d.nodes, expected.nodes, atol=1e-11)
     cupyx = pytest.importorskip("cupyx.scipy.sparse")
     cupy = pytest.importorskip("cupy")
     d = fl.spectral_density(cupyx.csr_matrix(cupy.asarray(A)), num_probes=3, num_steps=40, seed=0)
-    np.testing.assert_allclose(d.nodes, expected.nodes, atol=1e-11)
+    same(d.nodes, expected.nodes, atol=1e-11)
 
 
 def test_a_product_may_be_another_librarys_array():
@@ -199,8 +239,8 @@ def test_the_hessian_of_a_network_on_the_gpu():
     expected = fl.spectral_density(flt.HessianOperator(model, loss, data), num_probes=3, num_steps=30, seed=0)
     on_gpu = [(x.cuda(), y.cuda()) for x, y in data]
     d = fl.spectral_density(flt.HessianOperator(model.cuda(), loss, on_gpu), num_probes=3, num_steps=30, seed=0)
-    np.testing.assert_allclose(d.moment(2), expected.moment(2), rtol=1e-10)
-    np.testing.assert_allclose(d.extremes, expected.extremes, atol=1e-11)
+    same(d.moment(2), expected.moment(2), rtol=1e-10)
+    same(d.extremes, expected.extremes, atol=1e-11)
 
 
 def test_batches_from_the_host_are_copied_ahead_and_give_the_same_products():
@@ -247,8 +287,8 @@ def test_quadrature_of_many_matrices():
     alpha, beta = RNG.normal(size=(1000, 100)), RNG.normal(size=(1000, 99))
     nodes, weights = fl.quadrature(torch.tensor(alpha, device="cuda"), torch.tensor(beta, device="cuda"))
     expected_nodes, expected_weights = fl.quadrature(alpha, beta)
-    np.testing.assert_allclose(nodes.cpu(), expected_nodes, atol=1e-13)
-    np.testing.assert_allclose(np.cumsum(weights.cpu(), 1), np.cumsum(expected_weights, 1), atol=1e-11)
+    same(nodes.cpu(), expected_nodes, atol=1e-13)
+    same(np.cumsum(weights.cpu(), 1), np.cumsum(expected_weights, 1), atol=1e-11)
 
 
 def test_ritz_vectors_are_tensors_on_the_gpu():

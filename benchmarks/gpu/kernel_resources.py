@@ -72,8 +72,8 @@ def occupancy(kernel, registers):
 def markdown(rows):
     """Return the rows as a Markdown table."""
     head = (
-        "| kernel | architecture | registers | stack, bytes | spill stores | spill loads | shared memory | occupancy |\n"
-        "|---|---|---|---|---|---|---|---|"
+        "| kernel | architecture | registers | stack, bytes | spill stores | spill loads | shared memory | "
+        "occupancy |\n|---|---|---|---|---|---|---|---|"
     )
     lines = [head]
     for row in rows:

@@ -4,9 +4,12 @@ Every part compares with its peers in the same process. Times are medians of the
 """
 
 import argparse
+import itertools
 import json
+import os
 import statistics
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,19 @@ from spectra import spectra
 import fastlanczos as fl
 
 STORAGE = {"float64": {}, "float32": {"basis_dtype": "float32"}, "none": {"reorthogonalize": "none"}}
+
+
+@contextmanager
+def tiles(stages):
+    """Make runs that are made meanwhile hold so many tiles in shared memory: 2 is the scheme before the ring."""
+    before = os.environ.get("FASTLANCZOS_CUDA_STAGES")
+    os.environ["FASTLANCZOS_CUDA_STAGES"] = str(stages)
+    try:
+        yield
+    finally:
+        del os.environ["FASTLANCZOS_CUDA_STAGES"]
+        if before is not None:
+            os.environ["FASTLANCZOS_CUDA_STAGES"] = before
 
 
 def smoke(side):
@@ -39,15 +55,17 @@ def smoke(side):
         rows.append(row)
 
     norm = np.abs(d).max()
-    for storage, options in STORAGE.items():
-        r = fl.lanczos(lambda v: on_gpu * v, n, steps, v0=side.array(v0), **options)
+    for (storage, options), stages in itertools.product(STORAGE.items(), (2, 6)):
+        with tiles(stages):
+            r = fl.lanczos(lambda v: on_gpu * v, n, steps, v0=side.array(v0), **options)
         expected = fl.lanczos(lambda v: d * v, n, steps, v0=v0, **options)
         tolerance = 1e-6 if storage == "float32" else 1e-10
-        compare(f"step, {storage}: alpha", r.alpha, expected.alpha, norm, tolerance)
-        compare(f"step, {storage}: beta", r.beta, expected.beta, norm, tolerance)
+        what = f"step, {storage}, {stages} tiles"
+        compare(f"{what}: alpha", r.alpha, expected.alpha, norm, tolerance)
+        compare(f"{what}: beta", r.beta, expected.beta, norm, tolerance)
         if r.basis is not None:
             V = side.host(r.basis).astype(float)
-            compare(f"step, {storage}: V V'", V @ V.T, np.eye(len(V)), 1.0, tolerance)
+            compare(f"{what}: V V'", V @ V.T, np.eye(len(V)), 1.0, tolerance)
     few = side.array(np.repeat([1.0, 2.0, 5.0], [60, 60, n - 120]))
     r = fl.lanczos(lambda v: few * v, n, steps, v0=side.array(v0))
     compare("breakdown: eigenvalues", r.quadrature()[0], [1.0, 2.0, 5.0], 5.0)
@@ -60,6 +78,14 @@ def smoke(side):
     ours, theirs = fl.quadrature(side.array(alpha), side.array(beta)), fl.quadrature(alpha, beta)
     compare("quadrature: nodes", side.host(ours[0]), theirs[0], np.abs(theirs[0]).max())
     compare("quadrature: weights", np.cumsum(side.host(ours[1]), 1), np.cumsum(theirs[1], 1))
+    # Restarts, filters, new candidates, copies: values that each come twice, of both signs.
+    d = np.repeat(np.linspace(-1, 1, 100), 2)
+    there = side.array(d)
+    w, V = fl.eigsh(lambda v: there * v, 6, which="BE", v0=side.array(v0[:200]), dim=200, ncv=26)
+    compare("eigsh: values", side.host(w), np.sort(d)[[0, 1, 2, -3, -2, -1]])
+    V = side.host(V)
+    compare("eigsh: residuals", np.linalg.norm(d[:, None] * V - V * side.host(w), axis=0), np.zeros(6))
+    compare("eigsh: V'V", V.T @ V, np.eye(6))
     wrong = [row["what"] for row in rows if row["differs"]]
     return {"ok": not wrong, "rows": rows} | (
         {"why": "differs from the CPU engine: " + ", ".join(wrong)} if wrong else {}
@@ -113,8 +139,10 @@ def step(side):
     rows = []
     for n, ks in cases:
         d, v0 = side.normal(n), side.normal(n)
-        for storage, options in list(STORAGE.items())[: 3 if n < 10**8 else 1]:
-            it = fl.LanczosIteration(n, max(ks) + 5, v0=v0, **options)
+        schemes = [("float64", 6), ("float64", 2), ("float32", 6), ("float32", 2), ("none", 6), ("none", 2)]
+        for storage, stages in schemes if n < 10**8 else schemes[:2]:
+            with tiles(stages):
+                it = fl.LanczosIteration(n, max(ks) + 5, v0=v0, **STORAGE[storage])
             times = {}
             while not it.finished:
                 z, k = d * it.vector, it._run.launched
@@ -123,7 +151,7 @@ def step(side):
                     if abs(k - near) <= 3:
                         times.setdefault(near, []).append(seconds)
             del it, z
-            peer = cgs2_seconds(side, d, v0, ks) if storage == "float64" else {}
+            peer = cgs2_seconds(side, d, v0, ks) if (storage, stages) == ("float64", 6) else {}
             for k in ks:
                 seconds = statistics.median(times[k])
                 itemsize = {"float64": 8, "float32": 4, "none": 0}[storage]
@@ -133,6 +161,7 @@ def step(side):
                         "n": n,
                         "k": k,
                         "storage": storage,
+                        "tiles": stages,
                         "us": 1e6 * seconds,
                         "V GB/s": n * k * itemsize / seconds / 1e9,
                         "V of copy": n * k * itemsize / seconds / bandwidth,
@@ -192,60 +221,65 @@ def whole(side):
 
 
 def eigsh(side):
-    """At the same number of products as CuPy's eigsh: time, and the error of the ten largest eigenvalues."""
-    if not side.large:
-        return {"left out": "CuPy needs a GPU"}
-    import cupy
-    from cupyx.scipy.sparse.linalg import LinearOperator
-    from cupyx.scipy.sparse.linalg import eigsh as cupy_eigsh
-
+    """Ten largest eigenvalues by fl.eigsh on the GPU: time, waits, error; and by CuPy's where it is installed."""
+    sizes = (10**5, 10**6, 10**7) if side.large else (403,)
     rows = []
-    for n in (10**5, 10**6):
+    for n in sizes:
         values = np.random.default_rng(0).normal(0, 1e-2, n)
         values[:20] = np.linspace(1, 100, 20)
-        d = cupy.asarray(values)
-        count = 0
-
-        def matvec(v, d=d):
-            nonlocal count
-            count += 1
-            return d * v.ravel()
-
-        operator = LinearOperator((n, n), matvec=matvec, dtype=cupy.float64)
-        v0 = cupy.asarray(np.random.default_rng(1).normal(size=n))
-
-        def timed(call):
-            begin, end = cupy.cuda.Event(), cupy.cuda.Event()
-            begin.record()
-            result = call()
-            end.record()
-            end.synchronize()
-            return cupy.cuda.get_elapsed_time(begin, end) / 1e3, result
-
-        def theirs(operator=operator, v0=v0):
-            return cupy_eigsh(operator, k=10, which="LA", return_eigenvectors=False, v0=v0)
-
-        timed(theirs)
-        count = 0
-        seconds, found = timed(theirs)
-        products = count
-        ours = lambda n=n, v0=v0, products=products: fl.lanczos(matvec, n, products, v0=v0)  # noqa: E731
-        timed(ours)
-        our_seconds, r = timed(ours)
         exact = np.sort(values)[-10:]
-        nodes = r.quadrature()[0][-10:]
-        rows.append(
-            {
-                "n": n,
-                "products": products,
-                "s": our_seconds,
-                "CuPy eigsh s": seconds,
-                "x CuPy": seconds / our_seconds,
-                "error": float(np.abs(nodes - exact).max() / 100),
-                "CuPy's error": float(np.abs(np.sort(cupy.asnumpy(found)) - exact).max() / 100),
-            }
-        )
-    return {"rows": rows}
+        d, v0 = side.array(values), side.array(np.random.default_rng(1).normal(size=n))
+        found = []
+
+        def ours(d=d, v0=v0, n=n, found=found):
+            found.append(fl.eigsh(lambda v: d * v, 10, which="LA", v0=v0, dim=n, ncv=40, return_info=True))
+
+        ours()
+        seconds = statistics.median(side.seconds([ours] * (3 if side.large else 1)))
+        w, V, info = found[-1]
+        row = {"n": n, "products": info.num_matvecs, "restarts": info.num_restarts, "s": seconds}
+        row["error"] = float(np.abs(side.host(w) - exact).max() / 100)
+        row["V'V"] = float(np.abs(side.host(V.T @ V) - np.eye(10)).max())
+        rows.append(row | cupys_eigsh(side, values, exact, seconds))
+        del found[:], w, V
+    return {"ok": all(row["error"] < 1e-13 and row["V'V"] < 1e-12 for row in rows), "rows": rows}
+
+
+def cupys_eigsh(side, values, exact, our_seconds):
+    """Return what CuPy's eigsh does with the same operator; nothing where there is no CuPy."""
+    try:
+        import cupy
+        from cupyx.scipy.sparse.linalg import LinearOperator
+        from cupyx.scipy.sparse.linalg import eigsh as cupys
+    except ImportError:
+        return {}
+    if not side.large:
+        return {}
+    d, n, count = cupy.asarray(values), len(values), 0
+
+    def matvec(v):
+        nonlocal count
+        count += 1
+        return d * v.ravel()
+
+    operator = LinearOperator((n, n), matvec=matvec, dtype=cupy.float64)
+    v0 = cupy.asarray(np.random.default_rng(1).normal(size=n))
+    times = []
+    for _ in range(3):
+        count = 0
+        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+        begin.record()
+        w, _ = cupys(operator, k=10, which="LA", v0=v0, ncv=40)
+        end.record()
+        end.synchronize()
+        times.append(cupy.cuda.get_elapsed_time(begin, end) / 1e3)
+    seconds = statistics.median(times)
+    return {
+        "CuPy's products": count,
+        "CuPy's s": seconds,
+        "x CuPy": seconds / our_seconds,
+        "CuPy's error": float(np.abs(np.sort(cupy.asnumpy(w)) - exact).max() / 100),
+    }
 
 
 def synchronisations(side):
@@ -376,6 +410,10 @@ def short(side):
     A = side.array(np.diag(np.linspace(0, 1, 60)))
     fl.spectral_density(A, num_probes=3, num_steps=8, seed=0)
     fl.quadrature(side.array(np.ones((100, 7))), side.array(np.ones((100, 6))))
+    with tiles(2):
+        fl.lanczos(lambda v: d * v, n, 40 if side.large else 10, v0=v0)
+    few = side.array(np.repeat(np.linspace(-1, 1, 150), 2))
+    fl.eigsh(lambda v: few * v, 4, which="BE", v0=side.normal(300), dim=300, ncv=20)
     return {"steps": r.num_steps}
 
 

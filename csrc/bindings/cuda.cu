@@ -237,6 +237,7 @@ PYBIND11_MODULE(_cuda, module) {
         .def("restart", &Run::restart, py::arg("rotation"), py::arg("theta"), py::arg("coupling"), py::arg("scale"),
              py::arg("exponent"), py::arg("memory"))
         .def("clear", &Run::clear)
+        .def("hand_out", &Run::hand_out, py::arg("on"))
         .def("renew", &Run::renew, py::arg("v"))
         .def("projected", &Run::projected)
         .def_property_readonly("remainder", &Run::remainder)

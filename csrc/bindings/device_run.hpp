@@ -165,7 +165,7 @@ public:
         run_.max_steps = std::min(dim, max_steps);
         run_.candidate = vector_of(candidate, dim);
         device_ = device_array(candidate, stream).device;
-        run_.vector = vector_of(vector, dim);
+        run_.vector = vector_ = vector_of(vector, dim);
         const Index kept = basis_ == gpu::Basis::float64 ? 0 : basis_ == gpu::Basis::float32 ? 2 : 1;
         if (kept > 0) run_.recent = vector_of(recent, kept * run_.recent_stride());
         require(reinterpret_cast<std::uintptr_t>(run_.recent) % 16 == 0, "memory must begin at 16 bytes");
@@ -193,10 +193,21 @@ public:
         require(unit.ndim() == 1 && unit.shape(0) == run_.dim, "expected a vector of the run's dimension");
         settle();
         upload(unit.data(), run_.candidate, run_.dim);
-        upload(unit.data(), run_.vector, run_.dim);
+        if (run_.vector) upload(unit.data(), run_.vector, run_.dim);
         scalars_ = gpu::Scalars();
         put_scalars();
         launched_ = 0;
+    }
+
+    // Whether a copy of the candidate is kept, which an operator may write into.
+    void hand_out(bool on) {
+        if (on && !run_.vector) {
+            const OnDevice here(device_);
+            checked(cudaMemcpyAsync(vector_, run_.candidate, static_cast<std::size_t>(run_.dim) * sizeof(double),
+                                    cudaMemcpyDeviceToDevice, stream_of(stream_)),
+                    "copying the candidate");
+        }
+        run_.vector = on ? vector_ : nullptr;
     }
 
     // Begins with no candidate: renew() finds one.
@@ -525,6 +536,7 @@ private:
     }
 
     gpu::Run run_{};
+    double* vector_ = nullptr;
     gpu::Basis basis_;
     Launch launch_;
     int device_ = -1;

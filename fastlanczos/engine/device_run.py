@@ -34,7 +34,8 @@ class DeviceRun:
             piece = 16 // np.dtype(storage).itemsize  # rows begin at 16 bytes
             self.basis = framework.empty((rows, -(-dim // piece) * piece), storage)
         self.candidate = framework.empty((dim,), "float64")
-        self.vector = framework.empty((dim,), "float64")
+        self._copy = framework.empty((dim,), "float64")
+        self._handing_out = True
         # Rows kept in float64 beside the basis begin at 16 bytes too.
         self._recent_stride, kept = dim + dim % 2, RECENT_ROWS[storage]
         self.recent = framework.empty((kept * self._recent_stride,), "float64") if kept else None
@@ -47,11 +48,22 @@ class DeviceRun:
             self.basis,
             self.candidate,
             self.recent,
-            self.vector,
+            self._copy,
             framework.empty((entries,), "float64"),
             framework.stream(),
         )
         self.interrupted = False
+
+    @property
+    def vector(self) -> Any:
+        """The unit vector whose product the next step takes."""
+        return self._copy if self._handing_out else self.candidate
+
+    def hand_out(self, on: bool) -> None:
+        """Keep a copy of the candidate as `vector`, which an operator may write into, or show the candidate itself."""
+        if on != self._handing_out:
+            self.run.hand_out(on)
+            self._handing_out = on
 
     @property
     def launch(self) -> dict[str, int]:
@@ -188,7 +200,7 @@ class DeviceRun:
             recent = np.zeros((len(self.recent) // self._recent_stride, self._recent_stride))
             recent[:, : self.dim] = np.reshape(snapshot["recent"], (-1, self.dim))
             self._cuda.to_device(recent.ravel(), self.recent, stream)
-        for target in (self.candidate, self.vector):
+        for target in (self.candidate, self._copy):
             self._cuda.to_device(np.ascontiguousarray(snapshot["candidate"]), target, stream)
         if self.basis is not None and len(snapshot["basis"]):
             padded = np.zeros((len(snapshot["basis"]), self.basis.shape[1]), self.storage)

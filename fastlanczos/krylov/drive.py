@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastlanczos.krylov.iteration import LanczosIteration, run_natively, step_into, step_together, vectors_together
+from fastlanczos.krylov.iteration import (
+    LanczosIteration,
+    hand_out,
+    run_natively,
+    step_into,
+    step_together,
+    vectors_together,
+)
 from fastlanczos.operators.operator import Operator
 
 __all__ = ["drive"]
@@ -27,6 +34,7 @@ def drive(
 
     Every exception carries the finished part as `partial`: a LanczosResult, or a list of them for several iterations.
     `callback` is called after each step; StopIteration out of it ends the run."""
+    hand_out(iterations, not operator.only_reads)
     active = list(iterations) if until is None else [it for it in iterations if not it.finished]
     most = iterations[0].max_steps if until is None else until
     # Counted here, since a run on a GPU is waited for where it is asked.
@@ -54,6 +62,8 @@ def drive(
     except BaseException as error:
         _annotate(error, iterations, most)
         raise
+    finally:
+        hand_out(iterations, True)
 
 
 def _step(active: Sequence[LanczosIteration], operator: Operator) -> int:

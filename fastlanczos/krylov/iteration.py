@@ -20,7 +20,7 @@ from fastlanczos.krylov.state import STATE_VERSION, checked_state
 from fastlanczos.operators.operator import start_vector
 from fastlanczos.probes.draw import probe, seed_sequence
 
-__all__ = ["LanczosIteration", "run_natively", "step_into", "step_together", "vectors_together"]
+__all__ = ["LanczosIteration", "hand_out", "run_natively", "step_into", "step_together", "vectors_together"]
 
 
 class LanczosIteration:
@@ -326,6 +326,13 @@ class LanczosIteration:
             f"LanczosIteration(dim={self.dim}, step {self.num_steps} of {self.max_steps}, "
             f"reorthogonalize={self.reorthogonalize!r}{ended})"
         )
+
+
+def hand_out(iterations: Sequence[LanczosIteration], on: bool) -> None:
+    """On a GPU, keep copies of the vectors to multiply, which a matvec may write into; without them, a pass less."""
+    for it in iterations:
+        if not isinstance(it._run, HostRun):
+            it._run.hand_out(on)
 
 
 def vectors_together(iterations: Sequence[LanczosIteration]) -> Any:

@@ -41,6 +41,7 @@ class Operator:
     matvec: Callable[[Any], Any] | None = None
     matmat: Callable[[Any], Any] | None = None
     multiply_into: Callable[[list[Any], list[Any]], object] | None = None
+    only_reads: bool = False  # a matvec that leaves its argument alone
     source: Any = None  # what owns the memory and code that `native` points to
 
 
@@ -129,7 +130,8 @@ def _device_matrix(A: Any, dim: int | None) -> Operator:
         raise TypeError(f"A is a {type(A).__module__}.{type(A).__qualname__}, which has no @: pass a callable")
     like = A.data.astype("float64") if _is_sparse_of_cupy(A) else matrix
     kind = kind_like(like, "A")
-    return Operator(side, kind, precision, matvec=matrix.__matmul__, matmat=matrix.__matmul__, source=A)
+    multiply = matrix.__matmul__
+    return Operator(side, kind, precision, matvec=multiply, matmat=multiply, only_reads=True, source=A)
 
 
 def _is_linear_operator(A: Any) -> bool:

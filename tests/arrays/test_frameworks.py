@@ -29,6 +29,9 @@ def test_torch_converts_and_arranges_without_copies_it_does_not_need():
     assert rows.is_contiguous()
     torch.testing.assert_close(rows, torch.stack(vectors))
     assert framework.empty((2, 3), "int32").dtype == torch.int32
+    z = torch.tensor([1.0 + 2.0j, 3.0], requires_grad=True).conj()
+    np.testing.assert_array_equal(framework.to_numpy(z), [1.0 - 2.0j, 3.0])
+    assert framework.from_numpy(np.array([1.0, 2.0], np.float32)).dtype == torch.float32
 
 
 def test_jax_hands_out_copies_and_wants_float64():
@@ -43,5 +46,6 @@ def test_jax_hands_out_copies_and_wants_float64():
         assert framework.columns([x, x]).shape == (4, 2)
         assert framework.rows(framework.columns([x, x])).shape == (2, 4)
         assert framework.empty((2, 3), "float32").dtype == np.float32
+        np.testing.assert_array_equal(framework.to_numpy(framework.from_numpy(np.arange(3.0))), np.arange(3.0))
     finally:
         jax.config.update("jax_enable_x64", False)

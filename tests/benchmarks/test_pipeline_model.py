@@ -13,8 +13,8 @@ PROGRAM = """
 #include <cstdlib>
 #include "fastlanczos/cuda/step.cuh"
 int main(int, char** given) {
-    const fastlanczos::cuda::Tile tile =
-        fastlanczos::cuda::choose_tile(std::atoll(given[1]), std::atoll(given[2]), 256, 227 * 1024, std::atoi(given[3]));
+    const auto tile = fastlanczos::cuda::choose_tile(
+        std::atoll(given[1]), std::atoll(given[2]), 256, 227 * 1024, std::atoi(given[3]));
     std::printf("%d %lld %lld", tile.stages, tile.width, tile.held);
 }
 """

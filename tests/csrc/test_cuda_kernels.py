@@ -106,18 +106,6 @@ FAULTS = {
         "store(values + (FAULT ? static_cast<int>((i + o) * run.stride) : (i + o) * run.stride) + c,",
         "",
     ),
-    "the candidate is not corrected in a restart": (
-        "restart.cuh",
-        "if (with_candidate && group",
-        "if (!FAULT && with_candidate && group",
-        "",
-    ),
-    "the old row in place of the recent one": (
-        "restart.cuh",
-        "if (basis == Basis::float32 && j + 2 >= k)",
-        "if (basis == Basis::float32 && !FAULT && j + 2 >= k)",
-        "",
-    ),
     "rows that do not begin at 16 bytes": (
         "run.cuh",
         "return dim + dim % 2;",

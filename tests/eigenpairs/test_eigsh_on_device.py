@@ -1,9 +1,8 @@
 """`eigsh` of arrays on the emulated GPU: the contract of the CPU's tests, CuPy's reported failures, and no waiting."""
 
 import shutil
-import sys
-from pathlib import Path
 
+import fake_gpu
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,28 +10,10 @@ from cases.eigenpairs import WHICH, check, matrix
 from spectra import laplacian
 
 import fastlanczos as fl
-from fastlanczos.arrays import frameworks
-from fastlanczos.engine import cuda
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "csrc" / "cuda_emulation"))
-import fake_gpu
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation is compiled with g++")
 
 HOST_EIGSH = fl.eigsh
-
-
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    return fake_gpu.FakeGpu(fake_gpu.build(tmp_path_factory.mktemp("emulated")))
-
-
-@pytest.fixture
-def gpu(emulated, monkeypatch):
-    monkeypatch.setattr(cuda, "_cuda", emulated.module)
-    monkeypatch.setitem(frameworks.FRAMEWORKS, "fake_gpu", fake_gpu.Framework)
-    emulated.configure(multiprocessors=2)
-    return emulated
 
 
 @pytest.fixture

@@ -6,15 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
+import fake_gpu
 import numpy as np
 import pytest
 
 import fastlanczos as fl
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "csrc" / "cuda_emulation"))
-import fake_gpu
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation is compiled with g++")
 

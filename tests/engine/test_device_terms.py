@@ -1,17 +1,13 @@
 """The CUDA step on the emulated GPU: every term counts somewhere. tests/faults leaves them out one by one."""
 
 import shutil
-import sys
-from pathlib import Path
 
+import fake_gpu
 import numpy as np
 import pytest
 from cases.recurrence import FewValues, Growing, Noisy, coupled
 
 import fastlanczos as fl
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "csrc" / "cuda_emulation"))
-import fake_gpu
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation is compiled with g++")
 
@@ -84,3 +80,106 @@ def test_float32_rows_are_corrected_before_an_error_shows_in_T(gpu):
     noisy = Noisy(amplitude=3e-3)
     it = run(gpu, noisy, basis_dtype="float32")
     assert it._run.run.sweeps > noisy.steps + 5
+
+
+def test_the_norm_that_is_left_is_that_of_the_cpu_where_products_are_noisy(gpu):
+    noisy = Noisy()
+    expected = fl.LanczosIteration(len(noisy.v0), noisy.steps, v0=noisy.v0)
+    for k in range(noisy.steps):
+        expected.step(noisy.product(k, expected.vector))
+    assert run(gpu, noisy).residual_norm == pytest.approx(expected.residual_norm, rel=1e-12)
+
+
+# The host.
+
+
+def test_all_is_launched_on_the_librarys_current_stream(gpu):
+    n, d = 60, np.linspace(-1, 1, 60)
+    gpu.expect(stream=5)
+    it = fl.LanczosIteration(n, 12, v0=fake_gpu.Array.of(gpu, np.ones(n)))
+    for _ in range(6):
+        it.step(fake_gpu.Array.of(gpu, d * it.vector.get()))
+    assert gpu.strays == 0
+    gpu.expect(stream=9)  # the user has changed over
+    for _ in range(6):
+        it.step(fake_gpu.Array.of(gpu, d * it.vector.get()))
+    assert it.alpha.shape == (12,)
+    assert gpu.strays == 0
+
+
+def test_the_host_stays_ahead_of_the_device_but_not_too_far(gpu):
+    n = 200
+    it = fl.LanczosIteration(n, 120, v0=fake_gpu.Array.of(gpu, np.ones(n)))
+    products = [fake_gpu.Array.of(gpu, z) for z in np.random.default_rng(0).normal(size=(100, n))]
+    gpu.expect(deferring=True)
+    for z in products:
+        it.step(z)
+    assert 20 <= gpu.most_queued <= 40
+    gpu.expect()
+
+
+def test_a_device_that_keeps_up_is_not_asked(gpu):
+    n, d = 200, np.linspace(-1, 1, 200)
+    it = fl.LanczosIteration(n, 120, v0=fake_gpu.Array.of(gpu, np.ones(n)))
+    gpu.stay_busy(1000)
+    for _ in range(80):
+        it.step(fake_gpu.Array.of(gpu, d * it.vector.get()))
+    assert gpu.busy == 1000
+    gpu.stay_busy(0)
+
+
+def test_products_may_be_rows_of_a_wider_block(gpu):
+    n, d = 80, np.linspace(-1, 1, 80)
+    starts = np.random.default_rng(0).normal(size=(2, n))
+    runs = [fl.LanczosIteration(n, 5, v0=fake_gpu.Array.of(gpu, v0))._run for v0 in starts]
+    for _ in range(5):
+        wide = np.full((2, n + 7), np.nan)
+        wide[:, :n] = [d * r.vector.get() for r in runs]
+        type(runs[0]).advance_together(runs, fake_gpu.Array.of(gpu, wide)[:, :n])
+    for r, v0 in zip(runs, starts, strict=True):
+        expected = fl.lanczos(lambda v: d * v, n, 5, v0=v0)
+        np.testing.assert_allclose(r.alpha, expected.alpha, atol=1e-13)
+
+
+# The quadrature.
+
+
+def nodes_on(gpu, alpha, beta):
+    nodes, weights = fl.quadrature(fake_gpu.Array.of(gpu, alpha), fake_gpu.Array.of(gpu, beta))
+    return nodes.get(), weights.get()
+
+
+def test_small_nodes_of_a_graded_matrix_are_as_exact_as_on_the_cpu(gpu):
+    d = 10.0 ** -np.arange(13.0)
+    beta = 0.1 * np.sqrt(d[:-1] * d[1:])
+    nodes, _ = nodes_on(gpu, d, beta)
+    np.testing.assert_allclose(nodes, fl.quadrature(d, beta)[0], rtol=1e-13)
+
+
+@pytest.mark.parametrize("scale", [1e-290, 1e-160, 1e160, 1e290])
+def test_entries_whose_squares_are_out_of_range(gpu, scale):
+    rng = np.random.default_rng(0)
+    alpha, beta = rng.normal(size=9), np.abs(rng.normal(size=8))
+    nodes, weights = nodes_on(gpu, scale * alpha, scale * beta)
+    expected = fl.quadrature(alpha, beta)
+    np.testing.assert_allclose(nodes / scale, expected[0], atol=1e-14)
+    np.testing.assert_allclose(weights, expected[1], atol=1e-14)
+
+
+def test_small_integers_split_in_every_way(gpu):
+    for m in (2, 3, 4):
+        grid = np.array(np.meshgrid(*[[0.0, 1.0, 2.0]] * m, *[[0.0, 1.0, 2.0]] * (m - 1))).reshape(2 * m - 1, -1).T
+        alpha, beta = grid[:, :m].copy(), grid[:, m:].copy()
+        nodes, weights = nodes_on(gpu, alpha, beta)
+        T = np.zeros((len(grid), m, m))
+        T[:, np.arange(m), np.arange(m)] = alpha
+        T[:, np.arange(m - 1), np.arange(1, m)] = T[:, np.arange(1, m), np.arange(m - 1)] = beta
+        np.testing.assert_allclose(nodes, np.linalg.eigvalsh(T), atol=1e-14)
+        np.testing.assert_allclose(np.sum(weights * nodes**2, axis=1), np.sum(T[:, 0] ** 2, axis=1), atol=1e-13)
+
+
+@pytest.mark.parametrize("coupling", [1e-13, 1e-14])
+def test_equal_values_that_are_weakly_coupled_stay_apart(gpu, coupling):
+    nodes, weights = nodes_on(gpu, np.ones(2), np.array([coupling]))
+    assert nodes[1] - nodes[0] == pytest.approx(2 * coupling, rel=0.05)
+    np.testing.assert_allclose(weights, [0.5, 0.5], atol=1e-2)

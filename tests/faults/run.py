@@ -22,7 +22,11 @@ from seeded import CPU, CUDA
 ROOT = Path(__file__).parents[2]
 TESTS = {
     "CPU": ["tests/csrc/test_step_terms.py", "tests/csrc/test_step.py"],
-    "CUDA": ["tests/engine/test_device_terms.py", "tests/engine/test_device_run.py"],
+    "CUDA": [
+        "tests/engine/test_device_terms.py",
+        "tests/engine/test_device_space.py",
+        "tests/engine/test_device_run.py",
+    ],
 }
 SWITCH = """
 #ifndef FASTLANCZOS_SEEDED_FAULT
@@ -68,7 +72,7 @@ def copied(folder):
 
 def fails(folder, engine, number):
     """Whether a test of the engine fails with the fault on, and the first that does."""
-    path = os.pathsep.join(str(folder / name) for name in (".", "tests", "benchmarks"))
+    path = os.pathsep.join(str(folder / name) for name in (".", "tests", "tests/csrc/cuda_emulation", "benchmarks"))
     settings = {"PYTHONPATH": path, "FASTLANCZOS_EMULATION": str(folder), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *TESTS[engine]]
     environment = os.environ | settings | {"FASTLANCZOS_FAULT": str(number)}

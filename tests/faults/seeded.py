@@ -5,15 +5,29 @@ text is kept inside, so that another fault can be seeded in the same place.
 
 Not in the list, since they cannot matter: that k = n alone is a breakdown on the CPU (what is left then is rounding, or
 three corrections leave nothing), and that products of zeros change no unit (there is nothing yet that a unit would
-change, and after the first step small products do not).
+change, and after the first step small products do not); that the device tells the end before it stores the state (the
+host reads the state with a copy in the stream's order).
 """
 
-STEP, SWEEP = "step.hpp", "cuda/step.cuh"
+STEP, SWEEP, TRIDIAGONAL, RESTART = "step.hpp", "cuda/step.cuh", "cuda/tridiagonal.cuh", "cuda/restart.cuh"
+HOST = "../../bindings/device_run.hpp"
 
 
 def either(right, wrong):
     """Return an expression's text, and the same with the fault in it."""
     return right, f"(FAULT ? ({wrong}) : ({right}))"
+
+
+def within(context, part, wrong):
+    """Return the text around a part of it, and the same with the fault in that part."""
+    equals = "= " if part.startswith("= ") else ""
+    right, fault = part.removeprefix("= "), wrong.removeprefix("= ")
+    return context, context.replace(part, f"{equals}(FAULT ? ({fault}) : ({right}))", 1)
+
+
+def never(statement):
+    """Return an if's beginning, and the same where its condition never holds."""
+    return statement, statement.replace("if (", "if (!FAULT && ", 1)
 
 
 CPU = [
@@ -66,4 +80,48 @@ CUDA = [
     ("c without beta_{j-1}", SWEEP, *either("load(run.beta + j - 1) * load(run.h + j - 1)", "0.0")),
     ("c without beta_j", SWEEP, *either("load(run.beta + j) * load(run.h + j + 1)", "0.0")),
     ("c without 1 / nu", SWEEP, "Pair<double>{h, c / nu +", "Pair<double>{h, (FAULT ? c : c / nu) +"),
+    ("the row norm without b", SWEEP, *either("fabs(new_alpha) + b + norm", "fabs(new_alpha)")),
+    ("a correction writes the new row again", SWEEP, *within("1.0, 0.0, false}", "false", "true")),
+    ("told nothing of steps", SWEEP, *within("run.told[1] = static_cast<int>(k)", "static_cast<int>(k)", "0")),
+    ("told nothing of the end", SWEEP, *never("if (status != Status::running) run.told[0]")),
+    # Restarts.
+    ("s h missing in c", SWEEP, *either("load(run.coupling + j) * load(run.h + l)", "0.0")),
+    ("s.h missing in c", SWEEP, *never("if (l > 0 && j == l) c += coupling_h")),
+    ("s missing in w", SWEEP, *within("further += load(run.coupling + j)", "load(run.coupling + j)", "0.0")),
+    ("s.h missing in alpha", SWEEP, *either("(k == l ? coupling_h : 0.0)", "0.0")),
+    ("s without nu", SWEEP, *either("nu * load(run.coupling + j)", "load(run.coupling + j)")),
+    ("s not rescaled", SWEEP, *either("change * load(run.coupling + j)", "load(run.coupling + j)")),
+    ("the old candidate not corrected", RESTART, *never("if (with_candidate && group == groups - 1 && inside)")),
+    (
+        "beta of old rows left",
+        RESTART,
+        *within("store(run.beta + j, 0.0);\n            store(run.coupling", "0.0", "load(run.beta + j)"),
+    ),
+    ("a candidate that is coupled", RESTART, *never("if (k == l) store(run.coupling + j, 0.0)")),
+    ("beta left beside a new candidate", RESTART, *never("if (j + 1 == k) store(run.beta + j, 0.0)")),
+    (
+        "the new candidate not corrected",
+        RESTART,
+        *within("Pair<double>{0.0, load(run.dots + j)}", "load(run.dots + j)", "0.0"),
+    ),
+    # Quadrature.
+    ("large ends first", TRIDIAGONAL, *never("if (fabs(d.get(first)) > fabs(d.get(last)))")),
+    ("no unit taken out", TRIDIAGONAL, *either("finite && largest > 0.0", "false")),
+    ("a block that does not split", TRIDIAGONAL, *never("if (squares <= kSmallSquare)")),
+    ("deflation 1000 times looser", TRIDIAGONAL, "e * e <= DBL_EPSILON", "e * e <= (FAULT ? 1e6 : 1.0) * DBL_EPSILON"),
+    # The host.
+    (
+        "launches on stream 0",
+        HOST,
+        *within('stream_of(stream)),\n                    "launching the step"', "stream_of(stream)", "nullptr"),
+    ),
+    ("the run's stream not updated", HOST, *within("run.stream_ = stream;", "= stream", "= run.stream_")),
+    ("a host that never waits", HOST, *within("if (near(kAhead)) return", "near(kAhead)", "true")),
+    ("a host that always waits", HOST, *within("kAhead = 32;", "32", "0")),
+    ("n in place of the products' stride", HOST, *within("(r) * z.strides[0]", "z.strides[0]", "run.run_.dim")),
+    (
+        "residual_norm without nu",
+        HOST,
+        *within("return last * std::sqrt(", "last", "last / std::sqrt(scalars_.nu2)"),
+    ),
 ]

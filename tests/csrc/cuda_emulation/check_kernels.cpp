@@ -259,7 +259,7 @@ int main(int count, char** arguments) {
         check_restart({203, 12, Basis::float32}, 4);
         Case far_apart{201, 11};
         far_apart.stride = far;
-        check_restart(far_apart, 4);
+        check_restart(far_apart, 7);
         check_restart({205, 12, Basis::float32, 64, 40 * 1024, 2, 1, true, 1.0, 0, 0.0, 2}, 1);
         check_renewal({257, 20, Basis::float64, 64, 40 * 1024, 3, 1, true, 1.0, 7});
         check_renewal({257, 20, Basis::float32, 64, 40 * 1024, 3, 1, true, 1.0, 7});

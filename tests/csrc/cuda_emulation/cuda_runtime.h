@@ -136,7 +136,9 @@ inline cudaError_t cudaFreeHost(void* memory) {
     std::free(memory);
     return cudaSuccess;
 }
-inline cudaError_t cudaStreamQuery(cudaStream_t) {
+inline cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    emulation::Device::get().note(stream);
+    if (emulation::Device::get().progress(1)) return cudaErrorNotReady;
     long long& busy = emulation::Device::get().busy;
     return busy > 0 && busy-- > 0 ? cudaErrorNotReady : cudaSuccess;
 }
@@ -144,16 +146,22 @@ inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* 
     *status = cudaStreamCaptureStatusNone;
     return cudaSuccess;
 }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    emulation::Device::get().note(stream);
+    emulation::Device::get().progress(static_cast<std::size_t>(-1));
     ++emulation::Device::get().synchronizations;
     return cudaSuccess;
 }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+    emulation::Device::get().note(stream);
+    emulation::Device::get().progress(static_cast<std::size_t>(-1));
     std::memcpy(to, from, bytes);
     return cudaSuccess;
 }
 inline cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-                                     std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t) {
+                                     std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t stream) {
+    emulation::Device::get().note(stream);
+    emulation::Device::get().progress(static_cast<std::size_t>(-1));
     for (std::size_t row = 0; row < height; ++row)
         std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
     return cudaSuccess;
@@ -169,20 +177,24 @@ void launch_with(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** ar
                  bool cooperative, std::index_sequence<I...>) {
     std::tuple<std::remove_const_t<Parameters>...> values(
         *static_cast<std::remove_const_t<Parameters>*>(arguments[I])...);
-    Device::get().launch([&] { kernel(std::get<I>(values)...); }, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
-                         shared, cooperative);
+    Device::get().submit([=] {
+        Device::get().launch([&] { kernel(std::get<I>(values)...); }, {grid.x, grid.y, grid.z},
+                             {block.x, block.y, block.z}, shared, cooperative);
+    });
 }
 }  // namespace emulation
 
 template <class... Parameters>
 cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** arguments,
-                             std::size_t shared = 0, cudaStream_t = nullptr) {
+                             std::size_t shared = 0, cudaStream_t stream = nullptr) {
+    emulation::Device::get().note(stream);
     emulation::launch_with(kernel, grid, block, arguments, shared, false, std::index_sequence_for<Parameters...>());
     return cudaSuccess;
 }
 template <class... Parameters>
 cudaError_t cudaLaunchCooperativeKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** arguments,
-                                        std::size_t shared = 0, cudaStream_t = nullptr) {
+                                        std::size_t shared = 0, cudaStream_t stream = nullptr) {
+    emulation::Device::get().note(stream);
     if (!emulation::Device::get().settings.cooperative) return cudaErrorNotSupported;
     emulation::launch_with(kernel, grid, block, arguments, shared, true, std::index_sequence_for<Parameters...>());
     return cudaSuccess;

@@ -13,9 +13,11 @@
 // it.
 #pragma once
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -106,7 +108,11 @@ public:
     Settings settings;
     std::size_t launches = 0, synchronizations = 0;
     std::size_t barriers = 0;  // of blocks, all of them together
-    long long busy = 0;        // how many more times the device says that it is
+    void* stream = nullptr;    // that all is expected on
+    std::size_t strays = 0;    // what came on another one
+    bool deferring = false;    // launches wait until somebody asks how far the device is
+    std::size_t most_queued = 0;
+    long long busy = 0;  // how many more times the device says that it is
     Size3 grid, block_size;
     Thread* current = nullptr;
 
@@ -149,6 +155,28 @@ public:
     std::size_t& bytes_read(void* memory) { return allocations_.at(static_cast<unsigned char*>(memory)).bytes_read; }
 
     bool on_device(const void* pointer) { return find(static_cast<const unsigned char*>(pointer)) != nullptr; }
+
+    // Something for a stream: whether it is the expected one.
+    void note(void* on) {
+        if (on != stream) ++strays;
+    }
+
+    // A launch now, or later.
+    void submit(std::function<void()> work) {
+        if (!deferring) return work();
+        queue_.push_back(std::move(work));
+        most_queued = std::max(most_queued, queue_.size());
+    }
+
+    // Does some of what waits; false where there is nothing left.
+    bool progress(std::size_t most) {
+        for (; most > 0 && !queue_.empty(); --most) {
+            const auto work = std::move(queue_.front());
+            queue_.pop_front();
+            work();
+        }
+        return !queue_.empty();
+    }
 
     void launch(const std::function<void()>& kernel, Size3 grid_size, Size3 threads, std::size_t shared_bytes,
                 bool cooperative) {
@@ -430,6 +458,7 @@ private:
         return report;
     }
 
+    std::deque<std::function<void()>> queue_;
     std::map<unsigned char*, Allocation> allocations_;
     std::vector<unsigned char*> stacks_;
     std::mt19937 random_;

@@ -54,8 +54,9 @@ class FakeGpu:
         self.module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self.module)
         self.lib = ctypes.CDLL(str(library))
-        for name in ("allocate", "used", "launches", "synchronizations"):
+        for name in ("allocate", "used", "launches", "synchronizations", "strays", "most_queued"):
             getattr(self.lib, f"emulation_{name}").restype = ctypes.c_size_t
+        self.lib.emulation_busy.restype = ctypes.c_longlong
         self.configure()
 
     def configure(self, multiprocessors=3, shared_bytes=48 * 1024, seed=0, cooperative=True, memory=1 << 30):
@@ -63,6 +64,27 @@ class FakeGpu:
         self.lib.emulation_configure(
             multiprocessors, ctypes.c_size_t(shared_bytes), seed, int(cooperative), ctypes.c_size_t(memory)
         )
+        self.expect()
+
+    def expect(self, stream=0, deferring=False):
+        """Expect all on a stream, the one that the framework tells from now on; launches may wait for a question."""
+        self.stream = stream
+        self.lib.emulation_expect(ctypes.c_void_p(stream), int(deferring))
+
+    @property
+    def strays(self):
+        """Launches, copies and questions on another stream since `expect`."""
+        return self.lib.emulation_strays()
+
+    @property
+    def most_queued(self):
+        """The most launches that have waited at one time since `expect`."""
+        return self.lib.emulation_most_queued()
+
+    @property
+    def busy(self):
+        """Questions that are still answered with busy."""
+        return self.lib.emulation_busy()
 
     def stay_busy(self, questions):
         """Say so many times that work is under way when asked."""
@@ -225,7 +247,7 @@ class Framework:
 
     def stream(self):
         """Return a handle that no call may drop."""
-        return 0
+        return self.gpu.stream
 
     def cast(self, x, dtype):
         """Return a contiguous array."""

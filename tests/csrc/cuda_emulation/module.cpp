@@ -18,4 +18,18 @@ EXPORT void emulation_configure(int multiprocessors, std::size_t shared_bytes, u
     emulation::Device::get().settings = {multiprocessors, shared_bytes, seed, cooperative != 0, memory};
 }
 
+EXPORT void emulation_expect(void* stream, int deferring) {
+    emulation::Device& device = emulation::Device::get();
+    device.progress(static_cast<std::size_t>(-1));
+    device.stream = stream;
+    device.deferring = deferring != 0;
+    device.strays = device.most_queued = 0;
+}
+
+EXPORT std::size_t emulation_strays() { return emulation::Device::get().strays; }
+
+EXPORT std::size_t emulation_most_queued() { return emulation::Device::get().most_queued; }
+
+EXPORT long long emulation_busy() { return emulation::Device::get().busy; }
+
 EXPORT void emulation_stay_busy(long long questions) { emulation::Device::get().busy = questions; }

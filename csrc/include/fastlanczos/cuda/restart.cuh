@@ -20,8 +20,8 @@ __host__ __device__ inline int rotation_width(Index k, int threads, Index shared
 }
 
 // `rotation`: entry (i, j), of old row j in new row i, at [j * padded + i], padded to a multiple of kOutputs. The
-// candidate is corrected where `with_candidate` says so. Rows kept in float64 beside a basis in float32 are read and
-// written there too.
+// candidate is corrected where `with_candidate` says so. The newest rows are written in float64 beside a basis in
+// float32.
 template <Basis basis>
 __global__ void __launch_bounds__(kMaxThreads, 1) rotate_kernel(const __grid_constant__ Run run, Index k, Index l,
                                                                 const double* rotation, int width, int with_candidate) {
@@ -38,13 +38,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1) rotate_kernel(const __grid_con
         const bool inside = c < run.dim;
 #pragma unroll 4
         for (Index j = group; j < k; j += groups) {
-            double x = 0.0;
-            if (inside) {
-                if (basis == Basis::float32 && j + 2 >= k)
-                    x = load(recent(j) + c);
-                else
-                    x = static_cast<double>(load(values + j * run.stride + c));
-            }
+            const double x = inside ? static_cast<double>(load(values + j * run.stride + c)) : 0.0;
             store(tile + j * width + column, x);
         }
         __syncthreads();

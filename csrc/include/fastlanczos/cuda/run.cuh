@@ -39,7 +39,7 @@ constexpr int kUnitExponent = 600;
 
 // One run as a kernel sees it. `basis`: rows of `stride` entries, a multiple of 16 bytes. `recent`: 2 rows of float64
 // for float32 rows, 1 for none. `told`: two words that the host can see, the run's status and its
-// finished steps.
+// finished steps. `vector` may be null, where nobody writes into what is multiplied.
 struct Run {
     Index dim, max_steps, stride;
     const double* z;

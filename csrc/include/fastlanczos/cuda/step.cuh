@@ -347,7 +347,7 @@ __device__ inline void normalize(const Batch& batch) {
         for (Index i = first_inspected(run, chunk, chunks) + threadIdx.x; i < end; i += blockDim.x) {
             const double u = inverse * load(run.candidate + i);
             store(run.candidate + i, u);
-            store(run.vector + i, u);
+            if (run.vector) store(run.vector + i, u);
         }
     });
 }
