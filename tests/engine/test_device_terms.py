@@ -58,10 +58,22 @@ def test_a_coupling_above_rounding_is_followed(gpu, coupling):
 
 
 def test_few_values_and_the_whole_space_end_a_run(gpu):
-    few = FewValues()
+    few, calls = FewValues(), []
     d, v0 = fake_gpu.Array.of(gpu, few.d), fake_gpu.Array.of(gpu, few.v0)
-    r = fl.lanczos(lambda v: d * v, len(few.d), 40, v0=v0)
+
+    def matvec(v):
+        calls.append(v)
+        return d * v
+
+    r = fl.lanczos(matvec, len(few.d), 40, v0=v0)
     assert (r.num_steps, r.breakdown) == (3, True)
+    assert len(calls) == 3  # the host was told in time
+    # A spectrum of both signs, whose T has zeros on its diagonal: what is left is small beside its other entries.
+    d = fake_gpu.Array.of(gpu, np.repeat([-1.3, -0.7, 0.7, 1.3], 25))
+    v0 = np.random.default_rng(7).normal(size=50)
+    r = fl.lanczos(lambda v: d * v, 100, 40, v0=fake_gpu.Array.of(gpu, np.r_[v0, v0[25:], v0[:25]]))
+    assert np.abs(r.alpha).max() < 1e-15
+    assert (r.num_steps, r.breakdown) == (4, True)
     noisy = Noisy(n=9)
     it = fl.LanczosIteration(9, 9, v0=fake_gpu.Array.of(gpu, noisy.v0))
     while it.step(fake_gpu.Array.of(gpu, noisy.d * it.vector.get())):
@@ -176,6 +188,13 @@ def test_small_integers_split_in_every_way(gpu):
         T[:, np.arange(m - 1), np.arange(1, m)] = T[:, np.arange(1, m), np.arange(m - 1)] = beta
         np.testing.assert_allclose(nodes, np.linalg.eigvalsh(T), atol=1e-14)
         np.testing.assert_allclose(np.sum(weights * nodes**2, axis=1), np.sum(T[:, 0] ** 2, axis=1), atol=1e-13)
+
+
+def test_a_block_that_splits_in_the_middle_of_a_sweep(gpu):
+    alpha, beta = np.array([1e-106, 0.0, 1e-38, -1.0, 0.0]), np.array([1e-78, 1e-134, 1e-136, 1e-7])
+    nodes, weights = nodes_on(gpu, alpha, beta)
+    np.testing.assert_allclose(nodes, [-1.0, -1e-78, 1e-78, 1e-38, 1e-14], rtol=1e-12)
+    assert weights.sum() == pytest.approx(1.0, rel=1e-14)
 
 
 @pytest.mark.parametrize("coupling", [1e-13, 1e-14])

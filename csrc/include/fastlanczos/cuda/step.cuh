@@ -206,6 +206,7 @@ __device__ __noinline__ inline void prepare_next(const Run& run, Index k, double
     const double nu2 = 1.0 - square, nu = sqrt(nu2), b = norm * nu;
     double coupling_h = 0.0;
     if (l > 0) {
+        // Right after a restart h is at rounding level, and so is what nu and s.h do there; later s.h counts in c.
         if (k == l)
             for (Index j = threadIdx.x; j < l; j += blockDim.x) store(run.coupling + j, nu * load(run.coupling + j));
         coupling_h = sum_over(l, room, [&](Index j) { return load(run.coupling + j) * load(run.h + j); });
