@@ -15,11 +15,12 @@ from fastlanczos.density.density import Distances, SpectralDensity
 from fastlanczos.density.estimate import spectral_density
 from fastlanczos.eigenpairs.eigsh import eigsh
 from fastlanczos.eigenpairs.results import EigshInfo, EigshState
-from fastlanczos.errors import AsymmetryWarning, NonFiniteError
+from fastlanczos.errors import AsymmetryWarning, NonFiniteError, RankError
 from fastlanczos.gauss.quadrature import quadrature
 from fastlanczos.krylov.decomposition import lanczos
 from fastlanczos.krylov.iteration import LanczosIteration
 from fastlanczos.krylov.result import LanczosResult
+from fastlanczos.ranks.operator import ShardedOperator
 from fastlanczos.sums.count import eigencount
 from fastlanczos.sums.diagonal import diagonal
 from fastlanczos.sums.estimate import DiagonalEstimate, Estimate
@@ -43,6 +44,8 @@ __all__ = [
     "LanczosIteration",
     "LanczosResult",
     "NonFiniteError",
+    "RankError",
+    "ShardedOperator",
     "SpectralDensity",
     "diagonal",
     "eigencount",

@@ -1,7 +1,7 @@
 """The compiled core; see csrc/bindings/core.cpp."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,9 @@ class Run:
         candidate: NDArray[np.float64],
         recent: NDArray[np.float64],
         vector: NDArray[np.float64],
+        whole_dim: int = 0,
+        ranks: int = 1,
+        gather: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
     ) -> None: ...
     def start(self, v0: NDArray[np.float64]) -> bool: ...
     def step(self, z: NDArray[np.float64]) -> Outcome: ...

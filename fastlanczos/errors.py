@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-__all__ = ["AsymmetryWarning", "NonFiniteError", "not_symmetric", "warn_if_asymmetric"]
+__all__ = ["AsymmetryWarning", "NonFiniteError", "RankError", "not_symmetric", "warn_if_asymmetric"]
 
 
 class NonFiniteError(ValueError, ArithmeticError):
@@ -46,6 +46,19 @@ class NonFiniteError(ValueError, ArithmeticError):
 
 def _non_finite_error(message: str, step: int, count: int, partial: object) -> NonFiniteError:
     return NonFiniteError(message, step=step, count=count, partial=partial)
+
+
+class RankError(RuntimeError):
+    """Another rank of the group has failed, or does not answer.
+
+    Its own error says why. The finished steps of this rank's run are in the exception's `partial`.
+
+    Examples
+    --------
+    >>> import fastlanczos as fl
+    >>> issubclass(fl.RankError, RuntimeError)
+    True
+    """
 
 
 class AsymmetryWarning(UserWarning):

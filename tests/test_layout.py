@@ -17,6 +17,7 @@ PACKAGE = ROOT / "fastlanczos"
 FLOORS = [
     {"arguments", "errors", "_core", "_cuda"},
     {"arrays"},
+    {"ranks"},
     {"engine"},
     {"gauss", "probes", "operators", "system", "closed_forms"},
     {"krylov"},

@@ -102,8 +102,9 @@ PYBIND11_MODULE(_core, module) {
              py::arg("half_width"));
 
     py::class_<Run>(module, "Run")
-        .def(py::init<Index, Index, py::object, py::array, py::array, py::array>(), py::arg("dim"),
-             py::arg("max_steps"), py::arg("basis"), py::arg("candidate"), py::arg("recent"), py::arg("vector"))
+        .def(py::init<Index, Index, py::object, py::array, py::array, py::array, Index, Index, const py::object&>(),
+             py::arg("dim"), py::arg("max_steps"), py::arg("basis"), py::arg("candidate"), py::arg("recent"),
+             py::arg("vector"), py::arg("whole_dim") = 0, py::arg("ranks") = 1, py::arg("gather") = py::none())
         .def("start", &Run::start, py::arg("v0"))
         .def("step", &Run::step, py::arg("z"))
         .def("restart", &Run::restart, py::arg("rotation"), py::arg("theta"), py::arg("coupling"), py::arg("scale"),

@@ -25,12 +25,14 @@ inline Basis basis_of(const py::object& rows) {
 // candidate (dim), the recent rows (flat), and the vector that is handed out (dim); see Memory in step.hpp.
 class Run {
 public:
-    Run(Index dim, Index max_steps, py::object basis, py::array candidate, py::array recent, py::array vector)
+    Run(Index dim, Index max_steps, py::object basis, py::array candidate, py::array recent, py::array vector,
+        Index whole_dim, Index ranks, const py::object& gather)
         : basis_(std::move(basis)),
           candidate_(std::move(candidate)),
           recent_(std::move(recent)),
           vector_(std::move(vector)),
-          lanczos_(dim, max_steps, basis_of(basis_), memory(dim, max_steps)) {}
+          lanczos_(dim, max_steps, basis_of(basis_), memory(dim, max_steps, gather.is_none() ? dim : whole_dim),
+                   sharing(whole_dim, ranks, gather)) {}
 
     bool start(const py::array& v0) {
         const double* data = vector_data(v0, lanczos_.dim());
@@ -128,16 +130,30 @@ public:
     fastlanczos::Lanczos& lanczos() { return lanczos_; }
 
 private:
-    fastlanczos::Memory memory(Index dim, Index max_steps) {
-        require(dim >= 1 && max_steps >= 1, "dim and max_steps must be at least 1");
+    // gather(array (count,)) -> array (ranks, count), in Python.
+    static fastlanczos::Sharing sharing(Index whole_dim, Index ranks, const py::object& gather) {
+        if (gather.is_none()) return {};
+        const auto ask = [ranks, gather](const double* mine, Index count, double* all) {
+            const py::gil_scoped_acquire gil;
+            py::array_t<double> numbers(count);
+            std::copy(mine, mine + count, numbers.mutable_data());
+            const auto told = gather(numbers).template cast<py::array_t<double, py::array::c_style>>();
+            require(told.size() == ranks * count, "expected the numbers of every rank");
+            std::copy(told.data(), told.data() + told.size(), all);
+        };
+        return {whole_dim, ranks, ask};
+    }
+
+    fastlanczos::Memory memory(Index dim, Index max_steps, Index whole_dim) {
+        require(dim >= 0 && whole_dim >= 1 && max_steps >= 1, "dim and max_steps must be at least 1");
         fastlanczos::Memory memory;
         const Basis kind = basis_of(basis_);
         if (kind != Basis::none) {
             auto rows = basis_.cast<py::array>();
             const Index itemsize = kind == Basis::float32 ? sizeof(float) : sizeof(double);
             require((kind == Basis::float32 || py::isinstance<py::array_t<double>>(rows)) && rows.ndim() == 2 &&
-                        rows.shape(0) >= std::min(dim, max_steps) && rows.shape(1) == dim &&
-                        (dim == 1 || rows.strides(1) == itemsize) && rows.strides(0) % itemsize == 0 &&
+                        rows.shape(0) >= std::min(whole_dim, max_steps) && rows.shape(1) == dim &&
+                        (dim <= 1 || rows.strides(1) == itemsize) && rows.strides(0) % itemsize == 0 &&
                         rows.strides(0) >= dim * itemsize,
                     "expected a basis of max_steps rows of dim float64 or float32 entries");
             memory.basis = rows.mutable_data();
@@ -183,7 +199,8 @@ inline void step_all(const std::vector<Run*>& runs, const double* products, fast
         outcomes[at] =
             runs[at]->lanczos().step(products + i * dim, small ? nullptr : interrupt, looked ? looked + i : nullptr);
     };
-    if (small)
+    // Ranks speak in the same order: of runs that are shared, one after the other.
+    if (small && !runs[0]->lanczos().is_shared())
         fastlanczos::parallel_for(fastlanczos::useful_threads(entries), count, step);
     else
         for (Index i = 0; i < count; ++i) step(i);

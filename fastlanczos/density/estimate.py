@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -11,12 +12,15 @@ from tqdm import tqdm
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.density.density import SpectralDensity, padded
+from fastlanczos.engine.kinds import shared_of
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss.quadrature import quadrature
 from fastlanczos.krylov.memory_plan import plan_memory
 from fastlanczos.krylov.probe_runs import lanczos_runs
 from fastlanczos.operators.operator import as_operator
 from fastlanczos.probes.draw import DISTRIBUTIONS, probe, seed_sequence
+from fastlanczos.ranks.group import as_group
+from fastlanczos.ranks.portions import agreed_seeds, in_portions
 
 __all__ = ["spectral_density"]
 
@@ -39,6 +43,7 @@ def spectral_density(
     max_memory: int | None = None,
     like: Any = None,
     progress: bool = False,
+    group: Any = None,
 ) -> SpectralDensity:
     """Estimate the eigenvalue density of a symmetric operator by stochastic Lanczos quadrature.
 
@@ -80,6 +85,9 @@ def spectral_density(
         If it is a torch tensor, a callable A gets tensors of its dtype.
     progress : bool
         Show a progress bar over all products.
+    group : ProcessGroup, DeviceMesh or mpi4py communicator, optional
+        Ranks that all have A: the probes are shared out among them, and each gets the density that one process would,
+        with the same bits. An operator whose vectors are shared out (`ShardedOperator`) needs no group here.
 
     Returns
     -------
@@ -113,7 +121,7 @@ def spectral_density(
     >>> float(d.cdf(0.5).round(1)), round(d.mean, 1)
     (0.9, 0.2)
     """
-    operator = as_operator(A, dim, v0=like)
+    operator = as_operator(A, dim, v0=like, shared=True)
     num_probes, num_steps = as_dimension(num_probes, "num_probes"), as_dimension(num_steps, "num_steps")
     if probes not in DISTRIBUTIONS:
         raise ValueError(f"probes must be one of {', '.join(DISTRIBUTIONS)}; got {probes!r}")
@@ -126,6 +134,12 @@ def spectral_density(
     if max_memory is not None:
         max_memory = as_dimension(max_memory, "max_memory")
     seeds = seed_sequence(seed)
+    shared = shared_of(operator.kind)
+    if group is not None and shared is not None:
+        raise ValueError("group is for an operator that every rank has; the vectors of this one are shared out already")
+    members = shared.group if shared is not None else None if group is None else as_group(group)
+    if members is not None:
+        seeds = agreed_seeds(members, seeds)
     plan = plan_memory(operator, num_probes, num_steps, reorthogonalize, basis_dtype, max_memory)
 
     most_steps = min(operator.dim, _GROWTH * num_steps)
@@ -136,8 +150,12 @@ def spectral_density(
     masses: dict[int, float] = {}
 
     def start(index: int, memory: Float64) -> Float64:
-        v0 = probe(operator.dim, seeds, index, probes, out=memory)
-        masses[index] = 1.0 if probes == "sphere" else float(np.einsum("i,i->", v0, v0)) / operator.dim
+        v0 = probe(operator.dim, seeds, index, probes, out=memory, shared=shared)
+        if probes == "sphere":
+            masses[index] = 1.0
+        else:
+            square = float(np.einsum("i,i->", v0, v0))
+            masses[index] = (square if shared is None else shared.total(square)) / operator.dim
         return v0
 
     def so_far() -> SpectralDensity:
@@ -155,18 +173,25 @@ def spectral_density(
             info["cuda"] = launch
         return SpectralDensity(*padded(rules), operator.dim, info)
 
+    def measured(indices: range) -> Iterator[_Record]:
+        for index, it in lanczos_runs(operator, start, indices, num_steps, plan, bar):
+            nodes, weights = quadrature(it.alpha, it.beta)
+            yield _Record((nodes, weights * masses[index]), it.asymmetry, it.precision, it.cuda)
+
     with tqdm(total=num_probes * num_steps, desc="Lanczos", unit="product", disable=not progress) as bar:
         try:
             wanted = num_probes
             while len(rules) < wanted:
                 indices = range(len(rules), wanted)
-                for index, iteration in lanczos_runs(operator, start, indices, num_steps, plan, bar):
-                    nodes, weights = quadrature(iteration.alpha, iteration.beta)
-                    rules.append((nodes, weights * masses[index]))
-                    asymmetry = max(asymmetry, iteration.asymmetry)
-                    precision = max(precision, iteration.precision)
-                    num_matvecs += iteration.num_steps
-                    launch = iteration.cuda
+                records: Iterable[_Record] = measured(indices)
+                if members is not None and shared is None:
+                    records = in_portions(members, indices, measured)
+                for record in records:
+                    rules.append(record.rule)
+                    asymmetry = max(asymmetry, record.asymmetry)
+                    precision = max(precision, record.precision)
+                    num_matvecs += len(record.rule[0])
+                    launch = record.cuda
                 if rtol is None:
                     continue
                 if num_steps < most_steps and _steps_error(so_far()) > _SHARE * rtol:
@@ -190,6 +215,15 @@ def spectral_density(
             stacklevel=2,
         )
     return density
+
+
+class _Record(NamedTuple):
+    """What is kept of a probe: nodes and weights, and what its products were like."""
+
+    rule: tuple[Any, Any]
+    asymmetry: float
+    precision: float
+    cuda: dict[str, int] | None
 
 
 def _steps_error(density: SpectralDensity) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastlanczos import _core
 from fastlanczos.arrays.cpu import Float64, aligned_rows, as_float64
+from fastlanczos.ranks.shared import Shared
 
 __all__ = ["RECENT_ROWS", "HostRun"]
 
@@ -22,15 +23,17 @@ class HostRun(_core.Run):
     `vector` is the unit vector to multiply; what `advance` takes is what `product` has checked.
     """
 
-    def __init__(self, dim: int, max_steps: int, storage: str | None) -> None:
+    def __init__(self, dim: int, max_steps: int, storage: str | None, shared: Shared | None = None) -> None:
         self.dim = dim
-        self.max_steps = min(max_steps, dim)
-        self.basis = None if storage is None else aligned_rows(self.max_steps, dim, storage)
+        self.max_steps = min(max_steps, dim if shared is None else shared.dim)
+        columns = max(dim, 1)  # a rank may have none
+        self.basis = None if storage is None else aligned_rows(self.max_steps, columns, storage)[:, :dim]
         recent = RECENT_ROWS[storage]
-        vectors = aligned_rows(3 if recent == 1 else 2, dim, "float64")
+        vectors = aligned_rows(3 if recent == 1 else 2, columns, "float64")[:, :dim]
         self.candidate, self.vector = vectors[:2]
-        self.recent = vectors[2] if recent == 1 else aligned_rows(1, recent * dim, "float64")[0]
-        super().__init__(dim, max_steps, self.basis, self.candidate, self.recent, self.vector)
+        self.recent = vectors[2] if recent == 1 else aligned_rows(1, max(1, recent * dim), "float64")[0, : recent * dim]
+        sharing = () if shared is None else (shared.dim, shared.group.size, shared.gather)
+        super().__init__(dim, max_steps, self.basis, self.candidate, self.recent, self.vector, *sharing)
 
     def product(self, x: Any, what: str) -> Float64:
         """Return a product as the engine takes it; TypeError or ValueError that names `what` for anything else."""

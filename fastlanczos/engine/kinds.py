@@ -19,8 +19,9 @@ from fastlanczos.engine.device_run import DeviceRun
 from fastlanczos.engine.device_space import DeviceSpace
 from fastlanczos.engine.device_vectors import Arithmetic, DeviceVector, uploaded
 from fastlanczos.engine.host_run import HostRun
+from fastlanczos.ranks.shared import Shared
 
-__all__ = ["DeviceKind", "Kind", "NumpyKind", "TorchKind", "float64_tensors", "kind_like"]
+__all__ = ["DeviceKind", "Kind", "NumpyKind", "SharedKind", "TorchKind", "float64_tensors", "kind_like", "shared_of"]
 
 
 class Kind(Protocol):
@@ -49,6 +50,12 @@ class Kind(Protocol):
 
     def available_memory(self) -> int:
         """Return the bytes that there are for bases and vectors."""
+
+    def length(self, dim: int) -> int:
+        """Return how many of a vector's entries are here."""
+
+    def longest(self, dim: int) -> int:
+        """Return the most that are anywhere."""
 
 
 class NumpyKind:
@@ -84,6 +91,37 @@ class NumpyKind:
     def available_memory(self) -> int:
         """Return what the system says."""
         return available_memory()
+
+    def length(self, dim: int) -> int:
+        """Return all of them."""
+        return dim
+
+    def longest(self, dim: int) -> int:
+        """Return all of them."""
+        return dim
+
+
+class SharedKind(NumpyKind):
+    """NumPy arrays of this rank's entries of vectors that are shared out."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shares = shared
+
+    def new_run(self, dim: int, max_steps: int, storage: str | None) -> HostRun:
+        """Return a run on this rank's entries, in step with the others."""
+        return HostRun(self.length(dim), max_steps, storage, self.shares)
+
+    def available_memory(self) -> int:
+        """Return what the rank with the least has, so that all plan alike."""
+        return int(self.shares.least(float(available_memory())))
+
+    def length(self, dim: int) -> int:
+        """Return this rank's."""
+        return self.shares.local_dims[self.shares.group.rank]
+
+    def longest(self, dim: int) -> int:
+        """Return the most that a rank has."""
+        return max(self.shares.local_dims)
 
 
 class TorchKind(NumpyKind):
@@ -156,6 +194,14 @@ class DeviceKind:
         """Return what the driver says."""
         return available_device_memory(self.framework)
 
+    def length(self, dim: int) -> int:
+        """Return all of them."""
+        return dim
+
+    def longest(self, dim: int) -> int:
+        """Return all of them."""
+        return dim
+
 
 def kind_like(x: Any, what: str) -> Kind:
     """Return the kind of array that `x` is; None, and everything that is not an array of a library, count as NumPy.
@@ -172,6 +218,11 @@ def kind_like(x: Any, what: str) -> Kind:
     if name not in ("float64", "float32"):
         raise TypeError(f"{what} has dtype {x.dtype}; want float64 or float32")
     return DeviceKind(framework_of(x, what), name) if on_device(x) else TorchKind(name)
+
+
+def shared_of(kind: Kind) -> Shared | None:
+    """Return how vectors are shared out over ranks; None where each is whole."""
+    return kind.shares if isinstance(kind, SharedKind) else None
 
 
 def float64_tensors() -> Kind:

@@ -103,7 +103,7 @@ def lanczos(
     >>> bool(abs(r.basis @ r.basis.T - np.eye(200)).max() < 1e-13)
     True
     """
-    operator = as_operator(A, dim, v0=v0)
+    operator = as_operator(A, dim, v0=v0, shared=True)
     steps = min(operator.dim, _DEFAULT_STEPS) if num_steps is None else as_dimension(num_steps, "num_steps")
     iteration = LanczosIteration(
         operator.dim,

@@ -12,7 +12,7 @@ from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, precision_of
 from fastlanczos.arrays.memory import too_large
 from fastlanczos.engine.host_run import HostRun
-from fastlanczos.engine.kinds import Kind, kind_like
+from fastlanczos.engine.kinds import Kind, kind_like, shared_of
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.gauss.quadrature import spectral_norm
 from fastlanczos.krylov.result import LanczosResult
@@ -97,7 +97,7 @@ class LanczosIteration:
             raise ValueError("give v0 or seed, not both: a seed only draws the start vector")
         kind = kind_like(v0 if like is None else like, "v0" if like is None else "like")
         self._set_up(dim, max_steps, kind, reorthogonalize, basis_dtype)
-        self.restart(probe(self.dim, seed_sequence(seed)) if v0 is None else v0)
+        self.restart(probe(self.dim, seed_sequence(seed), shared=shared_of(kind)) if v0 is None else v0)
 
     @classmethod
     def reserved(
@@ -121,6 +121,7 @@ class LanczosIteration:
 
     def _reserve(self, kind: Kind) -> None:
         self._kind = kind
+        self._length = kind.length(self.dim)
         storage = self.basis_dtype if self.reorthogonalize == "full" else None
         try:
             self._run = kind.new_run(self.dim, self.max_steps, storage)
@@ -137,7 +138,7 @@ class LanczosIteration:
     def reserved_products(self, count: int) -> Any:
         """Return memory for so many products, (count, n) float64 where the run is, which stays reserved with it."""
         if self._products is None or len(self._products) < count:
-            self._products = self._kind.empty((count, self.dim))
+            self._products = self._kind.empty((count, self._length))
         return self._products[:count]
 
     def restart(self, v0: Any) -> None:
@@ -145,15 +146,15 @@ class LanczosIteration:
 
         The rows of earlier results are overwritten by the steps that follow.
         """
-        plain = isinstance(v0, np.ndarray) and v0.dtype == np.float64 and v0.shape == (self.dim,)
+        plain = isinstance(v0, np.ndarray) and v0.dtype == np.float64 and v0.shape == (self._length,)
         # The engine looks at the entries while it scales them; where it refuses, a second look tells why.
         if plain and isinstance(self._run, HostRun) and v0.flags.c_contiguous and self._run.start(v0):
             return
-        self._run.start(start_vector(v0, self.dim))
+        self._run.start(start_vector(v0, self._length))
 
     def restart_with(self, fill: Callable[[Float64], Float64]) -> None:
         """Begin again from what `fill` writes into memory (n,) that it is given, and returns."""
-        self.restart(fill(self._run.vector if isinstance(self._run, HostRun) else np.empty(self.dim)))
+        self.restart(fill(self._run.vector if isinstance(self._run, HostRun) else np.empty(self._length)))
 
     @property
     def vector(self) -> Any:

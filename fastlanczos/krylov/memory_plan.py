@@ -63,7 +63,7 @@ def bytes_per_probe(operator: Operator, rows: int, basis_dtype: str | None) -> i
     # Basis, candidate, vector, recent rows, and what a product takes: of several at once a block, and its transpose.
     basis = 0 if basis_dtype is None else rows * np.dtype(basis_dtype).itemsize
     product = 1 if operator.native is not None else 3 if operator.matmat is not None else 2
-    return operator.dim * (basis + 8 * (2 + RECENT_ROWS[basis_dtype] + product))
+    return operator.kind.longest(operator.dim) * (basis + 8 * (2 + RECENT_ROWS[basis_dtype] + product))
 
 
 def _lockstep(operator: Operator, num_probes: int, rows: int, fitting: int) -> int:

@@ -15,8 +15,9 @@ from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import as_float64, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
 from fastlanczos.arrays.frameworks import framework_of
 from fastlanczos.engine.cuda import cuda, to_host
-from fastlanczos.engine.kinds import Kind, NumpyKind, float64_tensors, kind_like
+from fastlanczos.engine.kinds import Kind, NumpyKind, SharedKind, float64_tensors, kind_like
 from fastlanczos.operators.native import is_native_function, matrix_matvec, native_function
+from fastlanczos.ranks.operator import ShardedOperator
 
 __all__ = ["Operator", "as_operator", "squared", "start_vector", "without_lists"]
 
@@ -45,18 +46,23 @@ class Operator:
     source: Any = None  # what owns the memory and code that `native` points to
 
 
-def as_operator(A: Any, dim: int | None = None, *, v0: Any = None) -> Operator:
+def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool = False) -> Operator:
     """Return A as an `Operator`, its dimension from A, from `dim`, or from the start vector.
 
     Matrices (NumPy, scipy sparse, torch) multiply natively and in float64 whatever they are stored in; on a GPU they
     are widened to float64 once. A callable gets vectors of the kind that v0 is: NumPy float64, or torch in v0's dtype,
-    or an array on a GPU.
+    or an array on a GPU. `shared` says whether vectors may be shared out over ranks.
     """
     if dim is not None:
         dim = as_dimension(dim, "dim")
     if isinstance(A, np.ma.MaskedArray):
         raise TypeError("A is a masked array, and masks are not supported: fill it first")
     A = without_lists(A, "A")
+    if isinstance(A, ShardedOperator):
+        if not shared:
+            raise TypeError("A is a ShardedOperator, which lanczos and spectral_density take: this function does not")
+        product = A.shared.watched(A.matvec)
+        return Operator(_side(A, dim), SharedKind(A.shared), precision_of("float64"), matvec=product, source=A)
     if on_device(A) or _is_sparse_of_cupy(A):
         return _device_matrix(A, dim)
     if is_tensor(A) or isinstance(A, np.ndarray) or scipy.sparse.issparse(A):

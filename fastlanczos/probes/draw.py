@@ -9,6 +9,7 @@ import numpy as np
 
 from fastlanczos import _core
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.ranks.shared import Shared
 
 __all__ = ["DISTRIBUTIONS", "probe", "seed_sequence"]
 
@@ -35,35 +36,59 @@ def seed_sequence(seed: Any) -> np.random.SeedSequence:
 
 
 def probe(
-    dim: int, seeds: np.random.SeedSequence, index: int = 0, distribution: str = "sphere", out: Float64 | None = None
+    dim: int,
+    seeds: np.random.SeedSequence,
+    index: int = 0,
+    distribution: str = "sphere",
+    out: Float64 | None = None,
+    *,
+    shared: Shared | None = None,
 ) -> Float64:
     """Draw probe number `index`, a float64 vector v of `dim` entries with E[v v^T] = I, into `out` if it is given.
 
     `rademacher` has entries +-1, `gaussian` independent standard normal ones, `sphere` a uniform direction of norm
     sqrt(dim). Every probe has a stream of its own (a child of `seeds`), so it does not depend on how many are drawn; a
-    long one has a stream for each chunk, drawn in threads.
+    long one has a stream for each chunk, drawn in threads. Where vectors are `shared` out over ranks each gets its part
+    of the same vector.
     """
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"probes must be one of {', '.join(DISTRIBUTIONS)}; got {distribution!r}")
-    v = np.empty(dim) if out is None else out
+    part = slice(0, dim) if shared is None else shared.part
+    v = np.empty(part.stop - part.start) if out is None else out
 
-    def fill(key: tuple[int, ...], part: Float64) -> None:
+    def fill(key: tuple[int, ...], place: Float64) -> None:
         child = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, *key), pool_size=seeds.pool_size)
         generator = np.random.default_rng(child)
         if distribution == "rademacher":
-            part[:] = generator.integers(0, 2, size=part.size)
-            part *= 2.0
-            part -= 1.0
+            place[:] = generator.integers(0, 2, size=place.size)
+            place *= 2.0
+            place -= 1.0
         else:
-            generator.standard_normal(out=part)
+            generator.standard_normal(out=place)
 
-    if dim <= _CHUNK:
-        fill((index,), v)
+    def fill_chunk(first: int) -> None:
+        """Draw a chunk of the whole vector, or as much of it as lies in the part."""
+        key = (index,) if dim <= _CHUNK else (index, first // _CHUNK)
+        end = min(first + _CHUNK, dim)
+        low, high = max(first, part.start), min(end, part.stop)
+        if low >= high:
+            return
+        mine = v[low - part.start : high - part.start]
+        if (low, high) == (first, end):
+            fill(key, mine)
+        else:
+            whole = np.empty(end - first)
+            fill(key, whole)
+            mine[:] = whole[low - first : high - first]
+
+    firsts = range(0, dim, _CHUNK)
+    if len(firsts) == 1:
+        fill_chunk(0)
     else:
-        firsts = range(0, dim, _CHUNK)
         with ThreadPoolExecutor(_core.num_threads()) as pool:
-            list(pool.map(lambda first: fill((index, first // _CHUNK), v[first : first + _CHUNK]), firsts))
+            list(pool.map(fill_chunk, firsts))
     if distribution == "sphere":
         # einsum sums in one thread: the bits do not depend on a BLAS's number of threads.
-        v *= np.sqrt(dim / np.einsum("i,i->", v, v))
+        square = float(np.einsum("i,i->", v, v))
+        v *= np.sqrt(dim / (square if shared is None else shared.total(square)))
     return v

@@ -7,8 +7,8 @@ Not in the list, since they cannot matter: that k = n alone is a breakdown on th
 three corrections leave nothing), and that products of zeros change no unit (there is nothing yet that a unit would
 change, and after the first step small products do not); that the device tells the end before it stores the state (the
 host reads the state with a copy in the stream's order); s.h in alpha, and nu in s, after a restart (the candidate has
-just been corrected: h is at rounding level); that the quadrature takes large ends last (all values are as exact without,
-but on graded matrices it takes up to twice the sweeps).
+just been corrected: h is at rounding level); that the quadrature takes large ends last (all values are as exact
+without, but on graded matrices it takes up to twice the sweeps).
 """
 
 STEP, SWEEP, TRIDIAGONAL, RESTART = "step.hpp", "cuda/step.cuh", "cuda/tridiagonal.cuh", "cuda/restart.cuh"

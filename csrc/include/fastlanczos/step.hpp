@@ -35,6 +35,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <stdexcept>
 #include <vector>
@@ -76,11 +77,28 @@ struct State {
     std::vector<double> coupling;  // (l), row l of T beside its diagonal
 };
 
+// A run whose columns are shared out: each rank has its own of the basis and of every vector, and in a step they tell
+// one another twice a few numbers, first what the product looks like and then the dot products. `gather` puts `count`
+// numbers of every rank, in the ranks' order, into `all`. They are added in this order, so that every rank has the same
+// T to the last bit, and decides alike. A gather that throws ends the run; the finished steps are as good as ever.
+struct Sharing {
+    Index dim = 0;  // of all ranks together
+    Index ranks = 1;
+    std::function<void(const double* mine, Index count, double* all)> gather;
+};
+
 class Lanczos {
 public:
-    Lanczos(Index dim, Index max_steps, Basis basis, Memory memory)
-        : dim_(dim), max_steps_(std::min(dim, max_steps)), basis_(basis), memory_(memory) {
-        if (dim < 1 || max_steps < 1) throw std::invalid_argument("dim and max_steps must be at least 1");
+    // `dim` columns here, of `sharing.dim` where there are other ranks.
+    Lanczos(Index dim, Index max_steps, Basis basis, Memory memory, Sharing sharing = {})
+        : dim_(dim),
+          whole_dim_(sharing.gather ? sharing.dim : dim),
+          max_steps_(std::min(whole_dim_, max_steps)),
+          basis_(basis),
+          memory_(memory),
+          sharing_(std::move(sharing)) {
+        if (whole_dim_ < 1 || dim < 0 || max_steps < 1)
+            throw std::invalid_argument("dim and max_steps must be at least 1");
         const std::size_t most = static_cast<std::size_t>(basis == Basis::none ? 1 : max_steps_) + 4;
         coefficients_.resize(most);
         subtrahend_.resize(most);
@@ -124,19 +142,26 @@ public:
         tiling_ = Tiling(dim_, basis_ == Basis::none ? 1 : k);
         inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
         partial_.resize(static_cast<std::size_t>(tiling_.chunks) * dots_.size());
-        if (looked)
+        if (looked) {
             total_ = *looked;
-        else
+            share_inspection();
+        } else {
             inspect_columns(candidate_, z, factor());
+        }
         while (!prepare_scale()) inspect_columns(candidate_, z, factor());
         if (!(total_.poison == 0.0)) return Outcome::not_finite;
         prepare_sweep(z);
         bool again = sweep();
         if (basis_ == Basis::none) std::swap(candidate_, recent_);
-        again = again && take_dots(k);
-        while (again) {  // the candidate again, before its product
-            prepare_correction();
-            again = sweep() && take_correction();
+        try {
+            again = again && take_dots(k);
+            while (again) {  // the candidate again, before its product
+                prepare_correction();
+                again = sweep() && take_correction();
+            }
+        } catch (...) {  // another rank does not answer
+            interrupted_ = true;
+            throw;
         }
         if (interrupted_) return Outcome::interrupted;
         normalize();
@@ -155,8 +180,10 @@ public:
         if (basis_ != Basis::float64) throw std::logic_error("only a basis in float64 can be restarted");
         if (l < 0 || l > k || l >= max_steps_) throw std::invalid_argument("a restart keeps fewer rows than there are");
         state_.h.resize(static_cast<std::size_t>(k), 0.0);
-        const double norm2 = rotate_rows(static_cast<double*>(memory_.basis), memory_.stride, dim_, k, l, rotation,
-                                         state_.h.data(), candidate_, dots_.data());
+        dots_[static_cast<std::size_t>(l)] = rotate_rows(static_cast<double*>(memory_.basis), memory_.stride, dim_, k,
+                                                         l, rotation, state_.h.data(), candidate_, dots_.data());
+        share(dots_.data(), l + 1);
+        const double norm2 = dots_[static_cast<std::size_t>(l)];
         const auto kept = static_cast<std::size_t>(l);
         state_.steps = state_.combined = l;
         state_.alpha.assign(theta, theta + l);
@@ -199,7 +226,7 @@ public:
             norm = std::sqrt(dots_[static_cast<std::size_t>(k + 1)]);
             if (pass > 0 && norm > 0.5 * before) break;
         }
-        if (!(norm > 64.0 * kEpsilon * std::sqrt(static_cast<double>(dim_)))) return false;
+        if (!(norm > 64.0 * kEpsilon * std::sqrt(static_cast<double>(whole_dim_)))) return false;
         inverse_beta_ = 1.0 / norm;
         state_.h.assign(dots_.begin(), dots_.begin() + k);
         for (double& hj : state_.h) hj *= inverse_beta_;
@@ -249,6 +276,8 @@ public:
     double sweep_seconds() const { return sweep_seconds_; }
 
     Index dim() const { return dim_; }
+    Index whole_dim() const { return whole_dim_; }
+    bool is_shared() const { return static_cast<bool>(sharing_.gather); }
     Index max_steps() const { return max_steps_; }
     Basis basis() const { return basis_; }
     const Memory& memory() const { return memory_; }
@@ -314,6 +343,33 @@ private:
     void total_inspections() {
         total_ = Inspection();
         for (const Inspection& part : inspections_) total_.add(part);
+        share_inspection();
+    }
+
+    // The sums of all ranks in the place of this one's.
+    void share(double* sums, Index count) {
+        if (!sharing_.gather) return;
+        gathered_.resize(static_cast<std::size_t>(sharing_.ranks * count));
+        sharing_.gather(sums, count, gathered_.data());
+        std::fill(sums, sums + count, 0.0);
+        for (Index rank = 0; rank < sharing_.ranks; ++rank)
+            for (Index j = 0; j < count; ++j) sums[j] += gathered_[static_cast<std::size_t>(rank * count + j)];
+    }
+
+    void share_inspection() {
+        if (!sharing_.gather) return;
+        const double mine[3] = {total_.dot, total_.max, total_.poison};
+        gathered_.resize(static_cast<std::size_t>(sharing_.ranks * 3));
+        sharing_.gather(mine, 3, gathered_.data());
+        total_ = Inspection();
+        for (Index rank = 0; rank < sharing_.ranks; ++rank) {
+            const double* theirs = gathered_.data() + 3 * rank;
+            Inspection part;
+            part.dot = theirs[0];
+            part.max = theirs[1];
+            part.poison = theirs[2];
+            total_.add(part);
+        }
     }
 
     // True when the products are in a range whose squares are safe. Otherwise takes a power of two out of everything
@@ -459,6 +515,7 @@ private:
             for (Index j = 0; j < count; ++j)
                 dots_[static_cast<std::size_t>(j)] +=
                     partial_[static_cast<std::size_t>(chunk * static_cast<Index>(dots_.size()) + j)];
+        share(dots_.data(), count);
     }
 
     // After the sweep of step k: books the new row of T. True when the candidate needs another correction.
@@ -507,7 +564,7 @@ private:
         const double beta = state_.beta.back();
         state_.h.clear();
         inverse_beta_ = 0.0;
-        state_.breakdown = beta <= kRoundingLevel * state_.scale || state_.steps == dim_;
+        state_.breakdown = beta <= kRoundingLevel * state_.scale || state_.steps == whole_dim_;
         if (state_.breakdown) return false;
         inverse_beta_ = 1.0 / beta;
         for (Index j = 0; j < rows; ++j) state_.h.push_back(dots_[static_cast<std::size_t>(j)] / beta);
@@ -531,9 +588,11 @@ private:
         parallel_for(useful_threads(3 * dim_), tiling_.chunks, scale);
     }
 
-    Index dim_, max_steps_;
+    Index dim_, whole_dim_, max_steps_;
     Basis basis_;
     Memory memory_;
+    Sharing sharing_;
+    std::vector<double> gathered_;
     double *candidate_ = nullptr, *recent_ = nullptr;  // which change places without a basis
     bool handing_out_ = true;
     State state_;
