@@ -16,5 +16,7 @@
 | `peak_memory`     | the memory that operations hold at their peak                             |
 | `memory`          | `Memory`: what a run needs, in bytes                                      |
 | `preconditioned`  | P^1/2 H P^1/2 with an optimizer's second moments                          |
+| `replicas`        | parts of the data on many ranks: sums over them, vectors shared out       |
+| `weight_decay`    | the diagonal that weight decay adds                                       |
 | `concentration`   | `gradient_concentration`: where the gradient lies in the spectrum         |
 """

@@ -74,6 +74,10 @@ class HessianOperator(CurvatureOperator):
         Check whether samples change from pass to pass, and warn if they do.
     progress : bool
         Show a progress bar over the batches of each product.
+    group : ProcessGroup, DeviceMesh or mpi4py communicator, optional
+        Ranks that all have the model (plain, or wrapped by DistributedDataParallel), each with its part of the data:
+        products, loss and gradient are those of the whole data, and runs share their vectors and basis out over the
+        ranks (`H.local_dim` entries here).
 
     Attributes
     ----------

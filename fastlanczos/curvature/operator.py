@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from fastlanczos.curvature.differences import Differences
 from fastlanczos.curvature.graphs import Graph
 from fastlanczos.curvature.memory import Memory
 from fastlanczos.curvature.products import Products, needs_parameters, put
+from fastlanczos.curvature.replicas import Replicas, unwrapped
 from fastlanczos.curvature.schedule import Schedule
+from fastlanczos.curvature.weight_decay import decay_of
 from fastlanczos.krylov.memory_plan import bytes_per_probe
 from fastlanczos.model.function import Evaluation, Forward, ModelFunction
 from fastlanczos.model.losses import BatchLoss, Loss
@@ -22,6 +25,7 @@ from fastlanczos.model.parameters import ParameterSelection, ParameterSpace
 from fastlanczos.model.pieces import Pieces
 from fastlanczos.model.statistics import BatchNormStatistics
 from fastlanczos.operators.operator import as_operator
+from fastlanczos.ranks.shared import Shared
 
 __all__ = ["CurvatureOperator"]
 
@@ -49,10 +53,11 @@ class CurvatureOperator(ABC):
         products: str = "exact",
         check: bool = True,
         progress: bool = False,
+        group: Any = None,
     ) -> None:
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper has no second derivative
+        model = unwrapped(model)
         if (
             loss_fn is None
             and forward is None
@@ -85,11 +90,15 @@ class CurvatureOperator(ABC):
             "products": products,
             "check": check,
             "progress": progress,
+            "group": group,
         }
         self._arguments = (model, loss_fn, data)
         self._model, self._data, self._dtype = model, data, dtype
         self._space = ParameterSpace(model, params)
-        self._decay = _decay(model, self._space, weight_decay)
+        self._decay = decay_of(model, self._space, weight_decay)
+        self._replicas = None if group is None else Replicas(group, self._space.dim)
+        if group is not None and batch_statistics is not None:
+            raise ValueError("batch_statistics are those of one rank's data so far: leave it out with group")
         statistics = BatchNormStatistics(batch_statistics)
         function = ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed)
         self._products = Products(
@@ -114,6 +123,24 @@ class CurvatureOperator(ABC):
     def shape(self) -> tuple[int, int]:
         """(n, n), n the number of chosen parameters' entries."""
         return (self._space.dim, self._space.dim)
+
+    @property
+    def shared(self) -> Shared | None:
+        """How runs share vectors out over the ranks of `group`; None without one."""
+        return None if self._replicas is None else self._replicas.shared
+
+    @property
+    def local_dim(self) -> int:
+        """Entries of this rank's part of a run's vectors: all n without a group."""
+        shared = self.shared
+        return self.shape[0] if shared is None else shared.local_dims[shared.group.rank]
+
+    def local_matvec(self, part: Any) -> Any:
+        """Return this rank's part of A v for its part of v, NumPy's, as runs over ranks need it."""
+        assert self._replicas is not None
+        product = torch.empty(self.shape[0], dtype=torch.float64, device=self.device)
+        self._times([torch.from_numpy(self._replicas.whole(part)).to(self.device)], [product])
+        return product[self._replicas.shared.part].cpu().numpy()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -209,9 +236,13 @@ class CurvatureOperator(ABC):
             return evaluation.loss
 
         with self._products.computing():
-            _, denominator = self._products.visit(visit)
+            denominator = self._visited(visit)
             flat = torch.cat([p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()])
-        return total / self._products.divisor(denominator) + self._decay * flat
+        if self._replicas is None:
+            total /= self._products.divisor(denominator)
+        else:
+            self._replicas.add_up([total], 1.0, self._denominators(denominator)[1])
+        return total + self._decay * flat
 
     def _add_gradient(self, piece: Any, total: torch.Tensor) -> BatchLoss:
         """Add a piece's gradient by first derivatives alone."""
@@ -239,20 +270,30 @@ class CurvatureOperator(ABC):
             return loss
 
         with self._products.computing():
-            _, denominator = self._products.visit(visit)
+            denominator = self._visited(visit)
             squares = torch.cat(
                 [p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()]
             ).square()
-        return total / self._products.divisor(denominator) + 0.5 * float((self._decay * squares).sum())
+        if self._replicas is None:
+            total /= self._products.divisor(denominator)
+        else:
+            total = self._replicas.total(total) / self._denominators(denominator)[1]
+        return total + 0.5 * float((self._decay * squares).sum())
+
+    def _visited(self, visit: Callable[[Any], BatchLoss]) -> float:
+        """Visit each piece of this rank's data; return the denominator of its mean."""
+        with nullcontext() if self._replicas is None else self._replicas.watched():
+            _, denominator = self._products.visit(visit)
+        return denominator
 
     @property
     def num_samples(self) -> int:
-        """Number of samples of the data. Counted by one pass over them if there was none yet."""
+        """Number of samples of the data, of all ranks. Counted by one pass over them if there was none yet."""
         pieces = self._products.pieces
         if pieces.totals is None:
             self.loss()
         assert pieces.totals is not None
-        return pieces.totals[0]
+        return pieces.totals[0] if self._replicas is None else round(self._replicas.total(pieces.totals[0]))
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Return {name: the model's own parameter} of those that the operator acts on, in their order."""
@@ -316,7 +357,7 @@ class CurvatureOperator(ABC):
         if basis_dtype not in ("float64", "float32"):
             raise ValueError(f'basis_dtype must be "float64" or "float32", got {basis_dtype!r}')
         stored = basis_dtype if reorthogonalize == "full" else None
-        operator, rows = as_operator(self), min(as_dimension(num_steps, "num_steps"), self.shape[0])
+        operator, rows = as_operator(self, shared=True), min(as_dimension(num_steps, "num_steps"), self.shape[0])
         vectors = bytes_per_probe(operator, 0, stored)
         return Memory(*self._products.memory(), vectors, bytes_per_probe(operator, rows, stored) - vectors)
 
@@ -342,12 +383,28 @@ class CurvatureOperator(ABC):
 
     def _times(self, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor]) -> None:
         """Write A v into the float64 tensor of `products` for each vector."""
-        self._products.times(vectors, products)
+        if self._replicas is None:
+            self._products.times(vectors, products)
+        else:
+            with self._replicas.watched():
+                self._products.times(vectors, products)
+            weight, divisor = self._denominators()
+            self._replicas.add_up(products, weight, divisor)
         for v, product in zip(vectors, products, strict=True):
             if isinstance(self._decay, torch.Tensor):
                 product.addcmul_(self._decay, v.double())
             elif self._decay != 0:
                 product.add_(v, alpha=self._decay)
+
+    def _denominators(self, own: float | None = None) -> tuple[float, float]:
+        """Return this rank's denominator of the mean, and that of all ranks; 1 and 1 where sums are asked for."""
+        assert self._replicas is not None
+        if not self.normalize:
+            return 1.0, 1.0
+        if own is None:
+            assert self._products.pieces.totals is not None
+            own = self._products.pieces.totals[1]
+        return own, self._replicas.total(own)
 
     def __repr__(self) -> str:
         totals, schedule = self._products.pieces.totals, self._products.schedule
@@ -369,21 +426,6 @@ def _tensor(x: Any) -> torch.Tensor:
     if not x.flags.writeable or any(stride < 0 for stride in x.strides):
         x = np.array(x, order="K")
     return torch.from_numpy(x)
-
-
-def _decay(model: torch.nn.Module, space: ParameterSpace, given: float | Mapping[str, float]) -> Any:
-    if not isinstance(given, Mapping):
-        if isinstance(given, bool) or not isinstance(given, (int, float)) or not given >= 0:
-            raise ValueError(f"weight_decay must be a number of at least 0, or {{name: number}}, got {given!r}")
-        return float(given)
-    values = dict.fromkeys(space.names, 0.0)
-    for pattern, number in given.items():
-        for name in ParameterSpace(model, pattern).names:
-            if name in values:
-                values[name] = float(number)
-    return torch.cat([torch.full((space.sizes[name],), values[name], dtype=torch.float64) for name in space.names]).to(
-        space.device
-    )
 
 
 def _refuse_dropout(model: torch.nn.Module) -> None:

@@ -19,6 +19,7 @@ from fastlanczos.eigenpairs.results import EigshInfo, EigshState, NotConverged
 from fastlanczos.eigenpairs.search import MOST_NOISE, Search, Settings
 from fastlanczos.eigenpairs.spectral_transform import MODES
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
+from fastlanczos.engine.kinds import SharedKind
 from fastlanczos.errors import not_symmetric, warn_if_asymmetric
 from fastlanczos.operators.entries import is_explicit
 
@@ -258,6 +259,8 @@ def _result(
 def _check_preconditioned(pencil: Pencil, which: str) -> None:
     if pencil.is_transformed:
         raise ValueError("preconditioner is for A x = lambda x: with sigma or M give OPinv or Minv")
+    if isinstance(pencil.operator.kind, SharedKind):
+        raise TypeError("preconditioner is for vectors that are not shared out over ranks: leave it out")
     if which not in ("LA", "SA"):
         raise ValueError(f'preconditioner needs which="SA" or "LA", the end that it is for; got {which!r}')
 

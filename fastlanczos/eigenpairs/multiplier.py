@@ -9,7 +9,7 @@ import numpy as np
 from fastlanczos import _core
 from fastlanczos.arrays.cpu import precision_of
 from fastlanczos.eigenpairs.chebyshev import Filter
-from fastlanczos.engine.device_vectors import DeviceVector
+from fastlanczos.engine.far_vectors import FarVector
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators.operator import Operator
 
@@ -99,7 +99,7 @@ class Multiplier:
             self._operator.native.multiply(vector[None], self._product)
             return self._product[0]
         # A matvec may overwrite its argument, and a row on a GPU is no array of its library's.
-        into = self._operator.multiply_into is not None and not isinstance(vector, DeviceVector)
+        into = self._operator.multiply_into is not None and not isinstance(vector, FarVector)
         return self._multiply(run, vector if into else vector.copy())
 
     def filtered(self, run: Any, row: int, filter_: Filter) -> Any:
@@ -148,7 +148,7 @@ class Multiplier:
         for _ in range(filter_.degree - 1):
             z = self._multiply(run, now.copy())
             # T_{j+1} = 2 (A - center) / half_width T_j - T_{j-1}, over T_{j-1}
-            if isinstance(before, DeviceVector):  # in one pass
+            if isinstance(before, FarVector):  # in one pass
                 now, before = before.combined([-1.0, 2.0 * slope, -2.0 * slope * center], [before, z, now]), now
                 continue
             before *= -1.0

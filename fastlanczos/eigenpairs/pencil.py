@@ -14,11 +14,12 @@ from fastlanczos.eigenpairs.on_host import framework_of_problem, on_host
 from fastlanczos.eigenpairs.spectral_transform import complex_of, matvec_of, size_of, transform
 from fastlanczos.engine.array_run import ArrayRun
 from fastlanczos.engine.cuda import to_host
-from fastlanczos.engine.device_vectors import DeviceRows
-from fastlanczos.engine.kinds import DeviceKind, NumpyKind
+from fastlanczos.engine.far_vectors import FarRows
+from fastlanczos.engine.kinds import DeviceKind, NumpyKind, SharedKind
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators.entries import asymmetry_of, is_explicit
 from fastlanczos.operators.operator import Operator, as_operator, start_vector, without_lists
+from fastlanczos.ranks.operator import ShardedOperator
 
 __all__ = ["Pencil"]
 
@@ -56,9 +57,11 @@ class Pencil:
         self.forward: Callable[[Float64], Float64] = np.asarray
         self.values: Callable[[Float64], Float64] = np.asarray
         if M is None and sigma is None and not is_complex:
-            self.operator = as_operator(A, dim, v0=v0)
+            self.operator = as_operator(A, dim, v0=v0, shared=True)
             self.precision = self.operator.precision
         else:
+            if any(isinstance(X, ShardedOperator) for X in (A, M, Minv, OPinv)):
+                raise TypeError("a ShardedOperator is taken for A x = lambda x alone, without sigma and M")
             given = dict(zip((*_NAMES, "v0"), (A, M, Minv, OPinv, v0), strict=True))
             framework = framework_of_problem(given)
             self._on_gpu = None if framework is None else DeviceKind(framework, "float64")
@@ -105,6 +108,8 @@ class Pencil:
             return np.asarray(product[0])
         assert self.operator.matvec is not None
         kind = self.operator.kind
+        if isinstance(kind, SharedKind):
+            return np.concatenate(kind.shares.group.share(self.operator.matvec(v[kind.shares.part].copy())))
         if isinstance(kind, DeviceKind):
             return np.asarray(to_host(self.operator.matvec(kind.argument(kind.upload(v))), kind.framework))
         product = self.operator.matvec(kind.argument(v))
@@ -183,7 +188,7 @@ class Pencil:
     def new_run(self, rows: int) -> Any:
         """Return a run with room for so many vectors."""
         kind = self.operator.kind
-        if isinstance(kind, DeviceKind):
+        if isinstance(kind, (DeviceKind, SharedKind)):
             return kind.new_space(self.dim, rows)
         if self._metric is None and self.dtype == "float64":
             return kind.new_run(self.dim, rows, "float64")
@@ -215,11 +220,15 @@ class Pencil:
             if not np.all(np.isfinite(v)) or not v.any():
                 raise ValueError("v0 is zero, or has entries that are NaN or infinite")
             return v
-        return self._for_run(start_vector(v0, self.dim))
+        v = start_vector(v0, self.operator.kind.length(self.dim))
+        kind = self.operator.kind
+        return kind.vector(v) if isinstance(kind, (DeviceKind, SharedKind)) else v
 
     def _for_run(self, v: Any) -> Any:
         kind = self.operator.kind
-        return kind.vector(v) if isinstance(kind, DeviceKind) else v
+        if isinstance(kind, SharedKind) and len(v) == self.dim:  # of the whole vector this rank's part
+            v = v[kind.shares.part].copy()
+        return kind.vector(v) if isinstance(kind, (DeviceKind, SharedKind)) else v
 
     # Results.
 
@@ -233,7 +242,9 @@ class Pencil:
         give = kind.framework.from_numpy if isinstance(kind, DeviceKind) else kind.output
         if not with_vectors:
             return give(w)
-        if isinstance(vectors, DeviceRows):
+        if isinstance(kind, SharedKind):
+            return w, vectors.array().T if isinstance(vectors, FarRows) else vectors[:, kind.shares.part].T
+        if isinstance(vectors, FarRows):
             assert isinstance(kind, DeviceKind)
             v = vectors.array()
             return give(w), (kind.framework.cast(v, "float32") if self._single else kind.argument(v)).T

@@ -44,7 +44,7 @@ def make_plan(
     grows = blocks or (ncv is None and cost > usual)
     itemsize = np.dtype(pencil.dtype).itemsize
     budget = pencil.operator.kind.available_memory() // 2 if max_memory is None else max_memory
-    fitting = budget // (itemsize * n) - 6
+    fitting = budget // (itemsize * pencil.operator.kind.longest(n)) - 6
     if max_memory is not None and fitting < min(n, k + 3):
         raise MemoryError(
             f"max_memory = {max_memory} bytes hold {max(fitting, 0)} vectors of {n} entries beside the working ones, "

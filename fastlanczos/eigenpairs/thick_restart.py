@@ -31,7 +31,7 @@ from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
 from fastlanczos.eigenpairs.rows import Ritz, Rows
 from fastlanczos.eigenpairs.verification import Verification
 from fastlanczos.eigenpairs.wanted import Wanted
-from fastlanczos.engine.device_space import DeviceSpace
+from fastlanczos.engine.far_space import DeviceSpace
 from fastlanczos.errors import not_symmetric
 
 __all__ = ["ThickRestart"]

@@ -4,8 +4,8 @@
 |------------------|----------------------------------------------------------------------------|
 | `host_run`       | `HostRun`: NumPy memory and the compiled CPU engine                        |
 | `device_run`     | `DeviceRun`: GPU memory and the CUDA kernels                               |
-| `device_space`   | `DeviceSpace`: the same with restarts, for eigenpairs                      |
-| `device_vectors` | arithmetic of vectors on a GPU, for arrays of any library                  |
+| `far_space`      | runs with restarts, for eigenpairs: `DeviceSpace` on a GPU, `SharedSpace` over ranks |
+| `far_vectors`    | arithmetic of vectors on a GPU, for arrays of any library, and over ranks  |
 | `array_run`      | `ArrayRun`: calls of NumPy (complex, generalized)                          |
 | `cuda`           | the compiled CUDA engine: whether it is there, transfers                   |
 | `kinds`          | the array type that was passed in decides which run is used                |

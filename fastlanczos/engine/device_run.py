@@ -158,6 +158,20 @@ class DeviceRun:
         return self.run.beta  # type: ignore[no-any-return]
 
     @property
+    def exponent(self) -> int:
+        """T is in units of two to this power; waits for the device."""
+        return int(self.run.exponent)
+
+    @property
+    def remainder(self) -> float:
+        """Norm of what A leaves outside the space, in units of 2^exponent; waits for the device."""
+        return float(self.run.remainder)
+
+    def projected(self) -> Float64:
+        """Return T in units of 2^exponent, (steps, steps); waits for the device."""
+        return np.asarray(self.run.projected())
+
+    @property
     def residual_norm(self) -> float:
         """Norm of what is left outside the Krylov space; waits for the device."""
         return float(self.run.residual_norm)

@@ -16,8 +16,8 @@ from fastlanczos.arrays.frameworks import Framework, framework_of
 from fastlanczos.arrays.memory import available_memory
 from fastlanczos.engine.cuda import available_device_memory, cuda
 from fastlanczos.engine.device_run import DeviceRun
-from fastlanczos.engine.device_space import DeviceSpace
-from fastlanczos.engine.device_vectors import Arithmetic, DeviceVector, uploaded
+from fastlanczos.engine.far_space import DeviceSpace, SharedSpace
+from fastlanczos.engine.far_vectors import FarVector, GpuArithmetic, SharedArithmetic, uploaded
 from fastlanczos.engine.host_run import HostRun
 from fastlanczos.ranks.shared import Shared
 
@@ -111,6 +111,18 @@ class SharedKind(NumpyKind):
         """Return a run on this rank's entries, in step with the others."""
         return HostRun(self.length(dim), max_steps, storage, self.shares)
 
+    def new_space(self, dim: int, rows: int) -> SharedSpace:
+        """Return a run that can be restarted."""
+        return SharedSpace(rows, self.shares)
+
+    def argument(self, vector: Any) -> Any:
+        """Return this rank's part."""
+        return vector.array if isinstance(vector, FarVector) else vector
+
+    def vector(self, part: NDArray[Any]) -> FarVector:
+        """Return this rank's part as a vector to compute with."""
+        return FarVector(part, SharedArithmetic(self.shares))
+
     def available_memory(self) -> int:
         """Return what the rank with the least has, so that all plan alike."""
         return int(self.shares.least(float(available_memory())))
@@ -166,17 +178,17 @@ class DeviceKind:
         """Return NumPy's numbers as an array of the framework, in float64."""
         return uploaded(values, self.framework)
 
-    def vector(self, values: NDArray[Any]) -> DeviceVector:
+    def vector(self, values: NDArray[Any]) -> FarVector:
         """Return NumPy's numbers as a vector to compute with."""
-        return DeviceVector(self.upload(values), Arithmetic(self.framework, len(values), 1))
+        return FarVector(self.upload(values), GpuArithmetic(self.framework, len(values), 1))
 
     def argument(self, vector: Any) -> Any:
         """Return the vector, in the kind's dtype."""
-        return self.framework.cast(vector.array if isinstance(vector, DeviceVector) else vector, self.dtype)
+        return self.framework.cast(vector.array if isinstance(vector, FarVector) else vector, self.dtype)
 
     def shared(self, vector: Any) -> Any:
         """Return the vector itself."""
-        return vector.array if isinstance(vector, DeviceVector) else vector
+        return vector.array if isinstance(vector, FarVector) else vector
 
     def empty(self, shape: tuple[int, ...]) -> Any:
         """Return memory on the device."""

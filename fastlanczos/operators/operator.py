@@ -18,6 +18,7 @@ from fastlanczos.engine.cuda import cuda, to_host
 from fastlanczos.engine.kinds import Kind, NumpyKind, SharedKind, float64_tensors, kind_like
 from fastlanczos.operators.native import is_native_function, matrix_matvec, native_function
 from fastlanczos.ranks.operator import ShardedOperator
+from fastlanczos.ranks.shared import Shared
 
 __all__ = ["Operator", "as_operator", "squared", "start_vector", "without_lists"]
 
@@ -60,9 +61,14 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool 
     A = without_lists(A, "A")
     if isinstance(A, ShardedOperator):
         if not shared:
-            raise TypeError("A is a ShardedOperator, which lanczos and spectral_density take: this function does not")
+            raise TypeError("A is a ShardedOperator: only lanczos, spectral_density, eigsh, trace and logdet take it")
         product = A.shared.watched(A.matvec)
         return Operator(_side(A, dim), SharedKind(A.shared), precision_of("float64"), matvec=product, source=A)
+    if isinstance(getattr(A, "shared", None), Shared):  # a network's curvature, with parts of the data on many ranks
+        if not shared:
+            raise TypeError("A has a group: only lanczos, spectral_density, eigsh, trace and logdet take it")
+        precision = max(precision_of(getattr(A, "dtype", None)), float(getattr(A, "precision", 0.0)))
+        return Operator(_side(A, dim), SharedKind(A.shared), precision, matvec=A.local_matvec, source=A)
     if on_device(A) or _is_sparse_of_cupy(A):
         return _device_matrix(A, dim)
     if is_tensor(A) or isinstance(A, np.ndarray) or scipy.sparse.issparse(A):

@@ -24,6 +24,9 @@ class Group(Protocol):
     def share(self, thing: Any) -> list[Any]:
         """Return every rank's object, which can be pickled."""
 
+    def add_up(self, tensor: Any) -> None:
+        """Replace a float64 tensor by the sum of every rank's, which has the same bits on all of them."""
+
 
 class _TorchGroup:
     """A process group of torch.distributed."""
@@ -54,6 +57,13 @@ class _TorchGroup:
         self._dist.all_gather_object(everyones, thing, group=self._group)
         return everyones
 
+    def add_up(self, tensor: Any) -> None:
+        """Replace a tensor by the sum of every rank's."""
+        moved = tensor.to(self._device)
+        self._dist.all_reduce(moved, group=self._group)
+        if moved is not tensor:
+            tensor.copy_(moved)
+
 
 class _MpiGroup:
     """A communicator of mpi4py."""
@@ -73,6 +83,13 @@ class _MpiGroup:
     def share(self, thing: Any) -> list[Any]:
         """Return every rank's object."""
         return list(self._communicator.allgather(thing))
+
+    def add_up(self, tensor: Any) -> None:
+        """Replace a tensor by the sum of every rank's."""
+        mine = tensor.cpu().numpy().copy()
+        total = np.empty_like(mine)
+        self._communicator.Allreduce(mine, total)
+        tensor.copy_(tensor.new_tensor(total))
 
 
 def as_group(group: Any) -> Group:

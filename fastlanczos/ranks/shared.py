@@ -60,11 +60,12 @@ class Shared:
                 check_product(y, f"the product on rank {self.group.rank}", x.shape)
                 return y
             except BaseException:
-                self._tell()
+                self.tell()
                 raise
 
         return product
 
-    def _tell(self) -> None:
+    def tell(self, numbers: int = _LOOKED_AT) -> None:
+        """Raise the flag in the place of so many numbers, those that the other ranks ask for next."""
         with suppress(RuntimeError):  # they may know already
-            self.group.gather(np.concatenate([[1.0], np.zeros(_LOOKED_AT)]))
+            self.group.gather(np.concatenate([[1.0], np.zeros(numbers)]))

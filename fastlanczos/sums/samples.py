@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.engine.kinds import shared_of
 from fastlanczos.gauss.brackets import Bounds
 from fastlanczos.gauss.truncation import algebraic_remainder, series_remainder
 from fastlanczos.krylov.drive import drive
 from fastlanczos.krylov.iteration import LanczosIteration
 from fastlanczos.krylov.memory_plan import plan_memory
 from fastlanczos.operators.operator import Operator
+from fastlanczos.probes.draw import probe
 from fastlanczos.probes.intervals import short_tail, standard_error
+from fastlanczos.ranks.group import Group
+from fastlanczos.ranks.portions import in_portions
 from fastlanczos.sums.deflation import Deflation
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import MatrixFunction
@@ -26,10 +30,20 @@ _NEGLIGIBLE = 0.02  # of the probes' standard error: changes below it are not lo
 _SMALL = 512  # dimensions, which are few enough for all of their steps to be made, and are reorthogonalized
 
 
+class _Measured(NamedTuple):
+    """What is kept of a run: T, how far its products were from symmetric ones and exact ones, and their number."""
+
+    recurrence: Recurrence
+    max_projection: float
+    precision: float
+    products: int
+
+
 class Samples:
     """The probes so far, of `num_steps` steps each, on the complement of what is taken out.
 
-    Runs stay in memory as far as they fit, so that `grow` takes them further; those that do not begin again.
+    Runs stay in memory as far as they fit, so that `grow` takes them further; those that do not begin again, and so do
+    all that are shared out among the ranks of a `group`.
     """
 
     def __init__(
@@ -41,14 +55,17 @@ class Samples:
         seeds: np.random.SeedSequence,
         max_memory: int | None,
         bounds: Bounds | None = None,
+        group: Group | None = None,
     ) -> None:
+        self._shared = shared_of(operator.kind)
+        self._group = group  # among whose ranks the probes are shared out
         self.operator, self.f, self.seeds, self.max_memory = operator, f, seeds, max_memory
         self.bounds = Bounds() if bounds is None else bounds
         self.num_steps = 1 if f.is_identity else min(num_steps, operator.dim)
         self.num_matvecs = 0
         self.offset = 0.0  # what is known of the sum beside the operator's
         self.transform: Callable[[Float64], Float64] | None = None  # of probes, to start vectors of any length
-        self._sizes: dict[int, float] = {}  # squared norms of transformed probes
+        self._sizes: dict[int, float] = {}  # squared norms of the kept runs' start vectors
         self._most_steps = max(self.num_steps, 1 if f.is_identity else min(most_steps, operator.dim))
         self._taken_out = Deflation.none(operator.dim)
         self._first = 0  # the first probe's number: 0 is the deflation's, where there is one
@@ -94,8 +111,7 @@ class Samples:
 
     def adopt(self, run: LanczosIteration) -> None:
         """Take a run from probe 0 as the first sample."""
-        self.num_matvecs += run.num_steps
-        self._take(run)
+        self._note(self._measure(run, float(self._rest), run.num_steps))
         if self._most_steps > self.num_steps:
             self._runs.append(run)
 
@@ -107,11 +123,11 @@ class Samples:
         lockstep = self._plan(count).lockstep
         for first in range(0, len(runs), lockstep):
             group = runs[first : first + lockstep]
-            before = sum(run.num_steps for run in group)
+            before = [run.num_steps for run in group]
             drive(group, self.operator, bar=bar, until=self.num_steps)
-            self.num_matvecs += sum(run.num_steps for run in group) - before
-            for run in group:
-                self._take(run)
+            for run, steps in zip(group, before, strict=True):
+                size = self._sizes.get(self.count, float(self._rest))
+                self._note(self._measure(run, size, run.num_steps - steps))
         self._run(range(len(runs), count), bar)
         self._evaluate()
 
@@ -191,17 +207,28 @@ class Samples:
     def _run(self, indices: range, bar: Any) -> None:
         if not indices:
             return
+        if self._group is None:
+            for measured in self._measured(indices, bar):
+                self._note(measured)
+        else:
+            for measured in in_portions(self._group, indices, lambda some: self._measured(some, bar)):
+                self._note(measured)
+
+    def _measured(self, indices: range, bar: Any) -> Iterator[_Measured]:
+        """Run probes, and yield what is kept of each."""
         plan = self._plan(len(indices))
         reorthogonalize = "full" if self.operator.dim <= _SMALL else "none"
         free: list[LanczosIteration] = []  # whose memory is used again
         for first in range(0, len(indices), plan.lockstep):
             some = indices[first : first + plan.lockstep]
-            group = []
+            group, sizes = [], []
             for index in some:
-                v0 = self._taken_out.start(self._first + index, self.seeds)
+                v0 = self._start(index)
+                size = float(self._rest)
                 if self.transform is not None:
                     v0 = self.transform(v0)
-                    self._sizes[index] = float(v0 @ v0)
+                    size = float(v0 @ v0)
+                sizes.append(size)
                 if free:
                     run = free.pop()
                     run.restart(v0)
@@ -215,25 +242,38 @@ class Samples:
                     )
                 group.append(run)
             drive(group, self.operator, bar=bar, until=self.num_steps)
-            for run in group:
-                self.num_matvecs += run.num_steps
+            for run, index, size in zip(group, some, sizes, strict=True):
                 bar.update(self.num_steps - run.num_steps)  # an invariant subspace saves the rest
-                self._take(run)
                 kept = self._most_steps > self.num_steps and len(self._runs) + plan.lockstep < plan.fitting
-                (self._runs if kept and len(self._runs) == self.count - 1 else free).append(run)
+                if kept and len(self._runs) == index and self._group is None:
+                    self._runs.append(run)
+                    self._sizes[index] = size
+                else:
+                    free.append(run)
+                yield self._measure(run, size, run.num_steps)
 
-    def _take(self, run: LanczosIteration) -> None:
-        """Take note of a run; `_evaluate` then makes a sample of it."""
+    def _start(self, index: int) -> Float64:
+        if self._shared is not None:
+            return probe(self.operator.dim, self.seeds, self._first + index, shared=self._shared)
+        return self._taken_out.start(self._first + index, self.seeds)
+
+    def _measure(self, run: LanczosIteration, size: float, products: int) -> _Measured:
+        """Return what is kept of a run that so many products have just been made for."""
         m, beta = min(run.num_steps, self.num_steps), run.beta
         beta = beta[:m] if run.num_steps > m else np.append(beta[: m - 1], run.residual_norm)
         # A run that ended early is exact, and so is a single step for the trace itself. As many steps as dimensions are
         # if they were reorthogonalized.
         whole = run.reorthogonalize == "full" and m >= self._rest
         exact = self.f.is_identity or run.breakdown or whole
-        size = self._sizes.get(self.count, float(self._rest))
-        self._ended.append(Recurrence(run.alpha[:m], beta, size, exact))
-        self._projections.append(run.max_projection)
-        self.precision = max(self.precision, run.precision)
+        recurrence = Recurrence(run.alpha[:m], beta, size, exact)
+        return _Measured(recurrence, run.max_projection, run.precision, products)
+
+    def _note(self, measured: _Measured) -> None:
+        """Take note of a run; `_evaluate` then makes a sample of it."""
+        self._ended.append(measured.recurrence)
+        self._projections.append(measured.max_projection)
+        self.precision = max(self.precision, measured.precision)
+        self.num_matvecs += measured.products
 
     def _evaluate(self) -> None:
         """Make samples of the runs that have ended since the last call, all at once."""

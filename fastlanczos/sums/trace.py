@@ -9,10 +9,13 @@ import numpy as np
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
+from fastlanczos.engine.kinds import shared_of
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss.brackets import Bounds
 from fastlanczos.operators.operator import as_operator
 from fastlanczos.probes.draw import seed_sequence
+from fastlanczos.ranks.group import as_group
+from fastlanczos.ranks.portions import agreed_seeds
 from fastlanczos.sums.accuracy import Accuracy, balance, narrow
 from fastlanczos.sums.deflation import deflation, deflation_that_pays
 from fastlanczos.sums.estimate import Estimate
@@ -47,6 +50,7 @@ def trace(
     max_memory: int | None = None,
     like: Any = None,
     progress: bool = False,
+    group: Any = None,
 ) -> Estimate:
     """Estimate tr f(A) of a symmetric operator by stochastic Lanczos quadrature, with an error for probes and steps.
 
@@ -96,6 +100,9 @@ def trace(
         Bytes for the vectors of the probes that run at once.
     progress : bool
         Show a progress bar.
+    group : ProcessGroup, DeviceMesh or mpi4py communicator, optional
+        Ranks that all have A: the probes are shared out among them. A `ShardedOperator` needs no group; its probes are
+        drawn by method "hutchinson".
 
     Returns
     -------
@@ -131,7 +138,18 @@ def trace(
     True
     """
     f = as_function(fun)
-    operator = as_operator(A, dim, v0=like)
+    operator = as_operator(A, dim, v0=like, shared=True)
+    shared = shared_of(operator.kind)
+    if shared is not None:
+        if group is not None:
+            raise ValueError("group is for an operator that every rank has; the vectors of A are shared out already")
+        if method not in ("auto", "hutchinson") or preconditioner is not None:
+            raise ValueError(
+                'vectors that are shared out over ranks take method="hutchinson" without a preconditioner, got '
+                f"method={method!r}" + ("" if preconditioner is None else " and a preconditioner")
+            )
+        method = "hutchinson"
+    members = shared.group if shared is not None else None if group is None else as_group(group)
     accuracy = Accuracy.asked_for(rtol, atol, max_matvecs, steps_are_given=num_steps is not None)
     open_ = method == "auto" and num_probes is None and num_steps is None and preconditioner is None
     if num_probes is None:
@@ -149,6 +167,8 @@ def trace(
         return exact.estimate(0)
     worth = np.inf if exact is None else exact.products
     seeds = seed_sequence(seed)
+    if members is not None:
+        seeds = agreed_seeds(members, seeds)
     within, inner = Bounds.given(bounds), None
     if preconditioner is not None:
         inner = preconditioned(operator, f, preconditioner, diagonal, num_probes * _FIRST_STEPS, seeds)
@@ -156,7 +176,8 @@ def trace(
     else:
         require_no_diagonal(diagonal)
     most_steps = (_MOST_STEPS if balancing else num_steps) if accuracy is None else accuracy.most_steps(num_steps)
-    samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, within)
+    portions = members if shared is None else None
+    samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, within, portions)
     if inner is not None:
         samples.offset, samples.transform = inner.known, inner.transform
     with tqdm(

@@ -99,10 +99,39 @@ def refused(rank, size, function):
 
     A, _ = sharded(rank, size, diagonal(20))
     return {
-        "eigsh": lambda: fl.eigsh(A, 3),
-        "trace": lambda: fl.trace(A, "log"),
+        "diagonal": lambda: fl.diagonal(A, "log"),
         "funm_multiply": lambda: fl.funm_multiply(A, "exp", np.ones(10)),
+        "sigma": lambda: fl.eigsh(A, 2, sigma=0.5),
+        "preconditioner": lambda: fl.eigsh(A, 2, which="SA", preconditioner=lambda r: r),
+        "deflated": lambda: fl.trace(A, "exp", method="deflated"),
     }[function]()
+
+
+def eigenpairs(rank, size, n, options):
+    import fastlanczos as fl
+
+    d = diagonal(n) if n > 20 else np.arange(1.0, n + 1)
+    d[:3] = 10.0  # of which there is one already
+    A, mine = sharded(rank, size, d)
+    w, V, info = fl.eigsh(A, 6, return_info=True, **options)
+    return w, V, np.linalg.norm(mine[:, None] * V - V * w), info.num_matvecs
+
+
+def sums(rank, size, what):
+    import torch
+
+    import fastlanczos as fl
+
+    d = np.linspace(1, 3, 2000)
+    if what == "sharded":
+        A, _ = sharded(rank, size, d)
+        e = fl.logdet(A, num_probes=6, num_steps=25, seed=0)
+        grown = fl.trace(A, "sqrt", rtol=1e-3, seed=0)
+    else:
+        group = torch.distributed.group.WORLD
+        e = fl.logdet(lambda v: d * v, 2000, num_probes=6, num_steps=25, seed=0, method="hutchinson", group=group)
+        grown = fl.trace(lambda v: d * v, "sqrt", 2000, rtol=1e-3, seed=0, method="hutchinson", group=group)
+    return e.value, e.std_error, grown.value, e.num_matvecs
 
 
 def shared_probes(rank, size, rtol):
@@ -153,3 +182,62 @@ def failing(rank, size, what):
 
     A = fl.ShardedOperator(matvec, len(d), torch.distributed.group.WORLD)
     return fl.lanczos(A, num_steps=40, seed=0).num_steps
+
+
+def network():
+    """A small network, and 37 weighted samples, some of whose targets are ignored."""
+    import torch
+
+    torch.manual_seed(0)
+    nn = torch.nn
+    model = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 4)).double()
+    x, y = torch.randn(37, 6, dtype=torch.float64), torch.randint(4, (37,))
+    y[::5] = -100
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64))
+    return model, loss, x, y
+
+
+def curvature(rank, size, kind, options):
+    import torch
+
+    import fastlanczos as fl
+    import fastlanczos.torch as flt
+
+    model, loss, x, y = network()
+    edges = np.r_[0, 5, np.linspace(5, 37, size).astype(int)[1:]]  # ragged: the first rank has five samples
+    mine = slice(edges[rank], edges[rank + 1])
+    if kind == "DDP":
+        model = torch.nn.parallel.DistributedDataParallel(model)
+    operator = {"GGN": flt.GGNOperator, "Fisher": flt.FisherOperator}.get(kind, flt.HessianOperator)
+    data = list(zip(x[mine].split(8), y[mine].split(8), strict=True))
+    H = operator(model, loss, data, group=torch.distributed.group.WORLD, **options)
+    d = fl.spectral_density(H, num_probes=2, num_steps=15, seed=0)
+    w, V = fl.eigsh(H, 5, which="LA", tol=1e-6 if "products" in options else 0)
+    v = torch.linspace(-1, 1, H.shape[0], dtype=torch.float64)
+    return {
+        "product": (H @ v).numpy(), "gradient": H.gradient().numpy(), "loss": H.loss(), "samples": H.num_samples,
+        "extremes": d.extremes, "w": w, "V": V, "local": H.local_dim,
+    }  # fmt: skip
+
+
+def failing_network(rank, size):
+    import torch
+
+    import fastlanczos as fl
+    import fastlanczos.torch as flt
+
+    model, loss, x, y = network()
+    calls = 0
+
+    def forward(model, batch):
+        nonlocal calls
+        calls += 1
+        if rank == 1 and calls > 3:
+            raise ValueError("out of luck")
+        return model(batch[0]), batch[1]
+
+    schedule = flt.Schedule("rebuilt")
+    H = flt.HessianOperator(
+        model, loss, [(x, y)], forward=forward, group=torch.distributed.group.WORLD, schedule=schedule
+    )
+    return fl.lanczos(H, num_steps=20, seed=0).num_steps

@@ -1,5 +1,10 @@
 """examples/: each runs and does what it says."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from cases.programs import run
 
@@ -15,6 +20,26 @@ def test_examples_run(tmp_path):
     assert "same bits as without the interruption: True" in run("examples/interrupted_run.py", cwd=tmp_path)
     assert "trace about" in run("examples/hessian_density.py", "h.png", cwd=tmp_path)
     assert (tmp_path / "h.png").stat().st_size > 1000
+
+
+def test_the_distributed_example_runs_on_two_ranks(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    example = Path(__file__).parents[2] / "examples" / "distributed_density.py"
+    done = subprocess.run([*command, str(example)], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "24 of 48 sequences" in done.stdout
+    assert (tmp_path / "distributed_density.png").stat().st_size > 5000
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="needs MPI")
+def test_the_mpi_example_runs_on_two_ranks(tmp_path):
+    pytest.importorskip("mpi4py")
+    example = Path(__file__).parents[2] / "examples" / "mpi_eigsh.py"
+    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", sys.executable, str(example)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "rows 0 to 19999 on rank 0 of 2" in done.stdout
+    assert float(done.stdout.split("off by ")[1].split()[0]) < 1e-12
 
 
 def test_examples_of_training_run(tmp_path, capsys):

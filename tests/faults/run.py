@@ -24,7 +24,7 @@ TESTS = {
     "CPU": ["tests/csrc/test_step_terms.py", "tests/csrc/test_step.py"],
     "CUDA": [
         "tests/engine/test_device_terms.py",
-        "tests/engine/test_device_space.py",
+        "tests/engine/test_far_space.py",
         "tests/engine/test_device_run.py",
     ],
 }

@@ -1,8 +1,10 @@
 """Vectors shared out over gloo ranks, against one process."""
 
+import re
+
 import numpy as np
 import pytest
-from cases.ranked import cut, density, diagonal, failing, lanczos, on_ranks, refused
+from cases.ranked import cut, density, diagonal, eigenpairs, failing, lanczos, on_ranks, refused, sums
 from cases.soak import SOAK
 
 import fastlanczos as fl
@@ -70,11 +72,49 @@ def test_a_rank_that_fails_is_told_to_the_others_with_their_finished_steps(tmp_p
             assert f"rank {size - 1} has failed" in one["says"]
 
 
-@pytest.mark.parametrize("function", ["eigsh", "trace", "funm_multiply"])
-def test_functions_that_want_whole_vectors_refuse_parts(tmp_path, function):
+@pytest.mark.parametrize("size", RANKS)
+@pytest.mark.parametrize(
+    ("n", "options"),
+    [
+        (1500, {"which": "LA"}),
+        (1500, {"which": "BE", "ncv": 30}),
+        (1500, {"which": "SM", "ncv": 40}),
+        (20, {"which": "LA"}),
+    ],
+    ids=["LA", "BE, restarted", "SM", "LAPACK"],
+)
+def test_eigenpairs_come_with_their_copies(tmp_path, size, n, options):
+    found = on_ranks(size, eigenpairs, n, options, folder=tmp_path)
+    d = diagonal(n) if n > 20 else np.arange(1.0, n + 1)
+    d[:3] = 10.0
+    s = np.sort(d)
+    expected = {"LA": s[-6:], "BE": np.r_[s[:3], s[-3:]], "SM": np.sort(d[np.argsort(np.abs(d))[:6]])}[options["which"]]
+    for w, _, residual, products in found:
+        assert w.tobytes() == found[0][0].tobytes()
+        np.testing.assert_allclose(w, expected, atol=1e-10)
+        assert residual < 1e-10
+        assert products == found[0][3]
+    V = np.vstack([V for _, V, _, _ in found])
+    assert np.abs(V.T @ V - np.eye(6)).max() < 1e-13
+
+
+@pytest.mark.parametrize("what", ["sharded", "portions"])
+def test_sums_are_those_of_one_process(tmp_path, what):
+    d = np.linspace(1, 3, 2000)
+    expected = fl.logdet(lambda v: d * v, 2000, num_probes=6, num_steps=25, seed=0, method="hutchinson")
+    for value, error, grown, products in on_ranks(2, sums, what, folder=tmp_path):
+        tolerance = 1e-12 if what == "sharded" else 0.0
+        assert value == pytest.approx(expected.value, rel=tolerance, abs=0.0)
+        assert error == pytest.approx(expected.std_error, rel=1e-9, abs=0.0)
+        assert products == expected.num_matvecs
+        assert grown == pytest.approx(np.sqrt(d).sum(), rel=2e-3)
+
+
+@pytest.mark.parametrize("function", ["diagonal", "funm_multiply", "sigma", "preconditioner", "deflated"])
+def test_what_wants_whole_vectors_refuses_parts(tmp_path, function):
     (found,) = on_ranks(1, refused, function, folder=tmp_path)
-    assert found["raised"] == "TypeError"
-    assert "which lanczos and spectral_density take" in found["says"]
+    assert found["raised"] in ("TypeError", "ValueError")
+    assert re.search("ShardedOperator|shared out", found["says"])
 
 
 def test_rows_are_dealt_out_to_all(tmp_path):

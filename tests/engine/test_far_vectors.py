@@ -6,14 +6,14 @@ import fake_gpu
 import numpy as np
 import pytest
 
-from fastlanczos.engine.device_vectors import Arithmetic, DeviceRows, DeviceVector
+from fastlanczos.engine.far_vectors import FarRows, FarVector, GpuArithmetic
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation is compiled with g++")
 
 
 def vectors(gpu, *values):
-    on = Arithmetic(fake_gpu.Framework(fake_gpu.Array.empty(gpu, (1,), "float64")), len(values[0]), 6)
-    return [DeviceVector(fake_gpu.Array.of(gpu, x), on) for x in values]
+    on = GpuArithmetic(fake_gpu.Framework(fake_gpu.Array.empty(gpu, (1,), "float64")), len(values[0]), 6)
+    return [FarVector(fake_gpu.Array.of(gpu, x), on) for x in values]
 
 
 def test_vectors_have_the_arithmetic_of_numpys(gpu):
@@ -46,7 +46,7 @@ def test_rows_are_read_and_written_where_they_lie(gpu):
     wide = np.full((6, 104), np.nan)  # rows begin at 16 bytes
     wide[:, :101] = V
     basis = fake_gpu.Array.of(gpu, wide)
-    rows = DeviceRows(basis, np.arange(5), arithmetic)
+    rows = FarRows(basis, np.arange(5), arithmetic)
     assert rows.shape == (5, 101)
     np.testing.assert_array_equal(rows[3].copy().array.get(), V[3])
     np.testing.assert_array_equal(rows[[4, 0]].array().get(), V[[4, 0]])

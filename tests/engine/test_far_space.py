@@ -8,8 +8,8 @@ import pytest
 from cases.recurrence import Noisy
 
 import fastlanczos as fl
-from fastlanczos.engine.device_space import DeviceSpace
-from fastlanczos.engine.device_vectors import DeviceVector
+from fastlanczos.engine.far_space import DeviceSpace
+from fastlanczos.engine.far_vectors import FarVector
 from fastlanczos.engine.host_run import HostRun
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation is compiled with g++")
@@ -24,7 +24,7 @@ class Both:
         self.device = DeviceSpace(n, rows, fake_gpu.Framework(fake_gpu.Array.empty(gpu, (1,), "float64")))
 
     def vector(self, values):
-        return DeviceVector(fake_gpu.Array.of(self.gpu, np.asarray(values, dtype=float)), self.device.arithmetic)
+        return FarVector(fake_gpu.Array.of(self.gpu, np.asarray(values, dtype=float)), self.device.arithmetic)
 
     def start(self, v0):
         assert self.host.start(v0)

@@ -1,0 +1,47 @@
+"""The Hessian's density of a small transformer, data and vectors shared out over ranks:
+
+    torchrun --nproc-per-node 2 examples/distributed_density.py
+
+Every rank has the model and half of the sequences. The density is that of all of them; rank 0 draws it.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import fastlanczos as fl
+import fastlanczos.torch as flt
+
+dist.init_process_group("gloo")
+rank, ranks = dist.get_rank(), dist.get_world_size()
+torch.manual_seed(0)  # the same model, and the same data, on every rank
+torch.set_num_threads(1)
+
+
+class LanguageModel(nn.Module):
+    """Two layers, 32 wide, over an alphabet of 50 letters."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(50, 32)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.last = nn.Linear(32, 50)
+
+    def forward(self, letters):
+        """Return the logits of each next letter, (sequences, letters of the alphabet, places)."""
+        mask = nn.Transformer.generate_square_subsequent_mask(letters.shape[1])
+        return self.last(self.layers(self.table(letters), mask=mask, is_causal=True)).transpose(1, 2)
+
+
+model = nn.parallel.DistributedDataParallel(LanguageModel())
+letters = torch.randint(50, (48, 17))
+mine = letters[rank::ranks]
+data = [(part[:, :-1], part[:, 1:]) for part in mine.split(8)]
+H = flt.HessianOperator(model, nn.functional.cross_entropy, data, group=dist.group.WORLD)
+density = fl.spectral_density(H, num_probes=4, num_steps=40, seed=0, progress=rank == 0)
+print(f"rank {rank}: {H.local_dim} of {H.shape[0]} entries of each vector, {len(mine)} of {len(letters)} sequences")
+if rank == 0:
+    print(density)
+    density.plot().figure.savefig("distributed_density.png")
+dist.destroy_process_group()
