@@ -6,9 +6,15 @@ of a rank beside what the interpreter had before (VmHWM), against its part of th
 process without a group.
 """
 
+import glob
+import importlib.util
 import json
 import multiprocessing
 import os
+import shutil
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -81,6 +87,38 @@ def on_ranks(ranks, n, steps):
         return [json.loads(Path(f"{folder}/{r}.json").read_text()) for r in range(ranks)]
 
 
+def beside_slepc(side, k):
+    """Return times and errors of ours and of SLEPc's Krylov-Schur over two MPI ranks; nothing without them."""
+    pythons = {"fastlanczos": sys.executable, "fastlanczos, ncv = 30": sys.executable, "SLEPc": "/usr/bin/python3"}
+    folders = {f"{name.upper()}_DIR": glob.glob(f"/usr/lib/{name}dir/{name}*/*-real") for name in ("slepc", "petsc")}
+    if shutil.which("mpirun") is None or not all(folders.values()) or importlib.util.find_spec("mpi4py") is None:
+        print("\nmpirun, mpi4py or SLEPc is not installed")
+        return []
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | root | {name: found[0] for name, found in folders.items()}
+    one = 2 - 2 * np.cos(np.pi * np.arange(1, side + 1) / (side + 1))
+    exact = np.sort(np.add.outer(one, one).ravel())[-k:]
+    rows = []
+    for name, python in pythons.items():
+        script = Path(__file__).parent / "mpi" / ("slepc.py" if name == "SLEPc" else "ours.py")
+        command = ["mpirun", "--oversubscribe", "-n", "2", python, str(script), str(side), str(k)]
+        command += ["30"] if "ncv" in name else []
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        values = np.array(found["values"])
+        off = np.abs(values - exact) > 1e-8
+        rows.append(
+            {
+                "solver": name,
+                "n": side * side,
+                "seconds": statistics.median(found["seconds"]),
+                "missed": int(off.sum()),
+                "error of the others": float(np.abs(values - exact)[~off].max(initial=0.0)),
+            }
+        )
+    return rows
+
+
 def main():
     """Run with more and more ranks."""
     import fastlanczos as fl
@@ -108,7 +146,15 @@ def main():
             }
         )
     table(f"{steps} steps, n = {n}", list(rows[0]), [list(row.values()) for row in rows])
-    write(options.output, "scale", {"n": n, "steps": steps, "rows": rows})
+    beside = beside_slepc(60 if options.quick else 300, 6)
+    if beside:
+        columns = list(beside[0])
+        table(
+            "6 largest values of the 2-D Laplacian, 2 MPI ranks, tol = 1e-10",
+            columns,
+            [list(r.values()) for r in beside],
+        )
+    write(options.output, "scale", {"n": n, "steps": steps, "rows": rows, "SLEPc": beside})
 
 
 if __name__ == "__main__":
