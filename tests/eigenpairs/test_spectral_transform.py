@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse as sp
+import scipy.sparse.linalg
+from spectra import laplacian
 
+import fastlanczos as fl
+from fastlanczos.eigenpairs import spectral_transform
 from fastlanczos.eigenpairs.spectral_transform import MODES, matvec_of, transform
 
 RNG = np.random.default_rng(0)
@@ -65,6 +69,20 @@ def test_a_sparse_matrix_that_needs_pivots_gets_them():
     t = transform(X, None, 20, sigma=0.0, mode="normal", **PLAIN)
     b = RNG.normal(size=20)
     np.testing.assert_allclose(X @ t.matvec(b), b, atol=1e-15)
+
+
+def test_a_shift_that_is_the_diagonal_is_factored_with_pivots(monkeypatch):
+    L, d = laplacian((30, 31))
+    asked = []
+
+    def splu(X, **options):
+        asked.append(options)
+        return scipy.sparse.linalg.splu(X, **options)
+
+    monkeypatch.setattr(spectral_transform, "splu", splu)
+    w = fl.eigsh(L, 4, sigma=4.0, return_eigenvectors=False)
+    assert asked == [{}]  # no attempt to take zeros for pivots
+    np.testing.assert_allclose(w, np.sort(d[np.argsort(np.abs(d - 4.0))[:4]]), atol=1e-13)
 
 
 def test_an_opinv_of_another_shift_is_told():
