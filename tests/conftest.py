@@ -11,6 +11,9 @@ from hypothesis.configuration import set_hypothesis_home_dir
 # A job in the background starts with Ctrl-C ignored, and so would every program that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Ranks of a test find one another whatever the machine's name stands for.
+os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+
 # The same examples in every run of `make test`, new ones in every soak; nothing is written into the source tree.
 settings.register_profile("test", derandomize=True, database=None, deadline=None)
 settings.register_profile("soak", database=None, deadline=None, print_blob=True)
