@@ -31,7 +31,7 @@ def laplacian(side, comm):
 def main(side=200):
     """Print the six largest eigenvalues, and how far they are off."""
     A = laplacian(side, MPI.COMM_WORLD)
-    # w is the same on all ranks, V has the local rows. A callable counts as dear; with ncv few vectors are kept instead.
+    # w is the same on all ranks, V has the local rows. Products are cheap, which a callable does not tell: hence ncv.
     w, V, info = fl.eigsh(A, 6, which="LA", ncv=30, return_info=True)
     if MPI.COMM_WORLD.Get_rank() == 0:
         one = 2 - 2 * np.cos(np.pi * np.arange(1, side + 1) / (side + 1))
