@@ -114,6 +114,29 @@ def test_copies_of_multiple_eigenvalues_of_sparse_matrices():
     assert V.is_cuda
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_shifts_pencils_and_complex_operators_on_the_device(dtype):
+    generator = torch.Generator(device="cuda").manual_seed(0)
+    n = 300
+    B = torch.randn((2, n, n), dtype=dtype, device="cuda", generator=generator)
+    A, M = B[0] + B[0].mH, B[1] @ B[1].mH / n + torch.eye(n, dtype=dtype, device="cuda")
+    L = torch.linalg.cholesky(M)
+    C = torch.linalg.solve_triangular(L, torch.linalg.solve_triangular(L, A, upper=False).mH, upper=False)
+    exact = torch.linalg.eigvalsh(C).cpu().numpy()
+    norm = np.abs(exact).max()
+    for k, which, arguments in [
+        (5, "LA", {"Minv": lambda v: torch.cholesky_solve(v[:, None], L)[:, 0]}),
+        (5, "LM", {"sigma": 0.1, "OPinv": lambda v: torch.linalg.solve(A - 0.1 * M, v)}),
+    ]:
+        w, V = fl.eigsh(A, k, M=M, which=which, **arguments)
+        assert V.is_cuda
+        wanted = exact[-5:] if which == "LA" else np.sort(exact[np.argsort(np.abs(exact - 0.1))[:5]])
+        same(w.cpu(), wanted, atol=1e-11 * norm)
+        same((V.mH @ (M @ V)).cpu(), np.eye(5), atol=1e-11)
+    w, V = fl.eigsh(A, 5, which="SA")
+    same(w.cpu(), torch.linalg.eigvalsh(A)[:5].cpu(), atol=1e-12 * norm)
+
+
 @pytest.mark.parametrize("stages", ["2", "6"])
 def test_restarts_give_the_same_bits_again(monkeypatch, stages):
     monkeypatch.setenv("FASTLANCZOS_CUDA_STAGES", stages)

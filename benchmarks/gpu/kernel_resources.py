@@ -22,10 +22,12 @@ cudaError_t restart(const Batch& batch, Basis basis) {
 }
 cudaError_t quadrature(double* x, int* failed) { return launch_quadrature(1, 1, x, x, x, x, x, failed, 0); }
 void* vectors[] = {(void*)&terms_kernel, (void*)&largest_kernel, (void*)&combine_kernel<float>,
-                   (void*)&combine_kernel<double>, (void*)&inner_kernel<float>, (void*)&inner_kernel<double>};
+                   (void*)&combine_kernel<double>, (void*)&combine_kernel<Complex>, (void*)&inner_kernel<float>,
+                   (void*)&inner_kernel<double>, (void*)&inner_kernel<Complex>, (void*)&turn_kernel<double>,
+                   (void*)&turn_kernel<Complex>};
 """
-STORAGE = {"0": "none", "1": "float32", "2": "float64", "f": "float32", "d": "float64"}
-ALL = ("step_kernel", "rotate_kernel")  # which take all the shared memory that a block may have
+STORAGE = {"0": "none", "1": "float32", "2": "float64", "f": "float32", "d": "float64", "N": "complex128"}
+ALL = ("step_kernel", "rotate_kernel", "turn_kernel")  # which take all the shared memory that a block may have
 THREADS = {"quadrature_kernel": 64}  # of a block; of all others 256
 REGISTERS, RESIDENT = 65536, 2048  # of a multiprocessor, sm_80 and sm_90: registers, threads
 
@@ -49,8 +51,8 @@ def kernels(report, architecture):
     rows = []
     for entry in re.split(r"Compiling entry function ", report)[1:]:
         name = entry.split("'", 2)[1]
-        found = re.search(r"(step|rotate|write|quadrature|terms|largest|combine|inner)_?kernel", name)
-        kind = re.search(r"BasisE(\d)|kernelI([fd])E", name)
+        found = re.search(r"(step|rotate|write|quadrature|terms|largest|combine|inner|turn)_?kernel", name)
+        kind = re.search(r"BasisE(\d)|kernelI([fdN])", name)
         kernel = found[0] if kind is None else f"{found[0]}, {STORAGE[kind[1] or kind[2]]}"
         spills = [
             tuple(map(int, pair)) for pair in re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", entry)

@@ -29,8 +29,11 @@ void quadrature(Index count, Index m, const py::object& alpha, const py::object&
             "launching the quadrature");
 }
 
-const double* numbers_of(const DeviceArray& x, long long n) {
-    require(x.entry == Entry::float64 && x.contiguous() && x.size() == n, "expected contiguous float64 vectors");
+// A complex vector counts as one of twice as many numbers where that makes no difference.
+const double* parts_of(const DeviceArray& x, long long n) {
+    require((x.entry == Entry::float64 || x.entry == Entry::complex128) && x.contiguous() &&
+                x.size() * x.itemsize() == 8 * n,
+            "expected contiguous vectors of float64 or complex128");
     return static_cast<const double*>(x.data);
 }
 
@@ -38,21 +41,21 @@ const double* numbers_of(const DeviceArray& x, long long n) {
 void combine_vectors(const py::object& y, const std::vector<double>& factors, const std::vector<py::object>& x,
                      std::uintptr_t stream) {
     const DeviceArray out = device_array(y, stream);
-    const Index n = out.size();
+    const Index n = out.size() * out.itemsize() / 8;
     require(factors.size() == x.size() && x.size() <= gpu::kMaxTerms, "expected up to four vectors and their factors");
     gpu::Terms terms;
     for (std::size_t i = 0; i < x.size(); ++i) {
-        terms.x[i] = numbers_of(device_array(x[i], stream), n);
+        terms.x[i] = parts_of(device_array(x[i], stream), n);
         terms.factors[i] = factors[i];
         ++terms.count;
     }
     const OnDevice on(out.device);
-    checked(launch_vectors(&gpu::terms_kernel, vector_blocks(out.device), stream_of(stream), terms, n,
-                           const_cast<double*>(numbers_of(out, n))),
+    checked(launch_vectors(&gpu::terms_kernel, vector_blocks(out.device, n), stream_of(stream), terms, n,
+                           const_cast<double*>(parts_of(out, n))),
             "combining vectors");
 }
 
-// Rows (count, n) of either precision, with a stride.
+// Rows (count, n), float64, float32 or complex128, with a stride.
 struct RowsOnDevice {
     DeviceArray array;
     Index count, n, stride;
@@ -61,68 +64,126 @@ struct RowsOnDevice {
 RowsOnDevice rows_of(const py::object& rows, std::uintptr_t stream) {
     RowsOnDevice r{device_array(rows, stream), 1, 0, 0};
     const auto& shape = r.array.shape;
-    require((r.array.entry == Entry::float64 || r.array.entry == Entry::float32) &&
-                (shape.size() == 1 || shape.size() == 2) && (shape.back() <= 1 || r.array.strides.back() == 1),
-            "expected rows of float64 or float32");
+    require(
+        (r.array.entry == Entry::float64 || r.array.entry == Entry::float32 || r.array.entry == Entry::complex128) &&
+            (shape.size() == 1 || shape.size() == 2) && (shape.back() <= 1 || r.array.strides.back() == 1),
+        "expected rows of float64, float32 or complex128");
     r.n = shape.back();
     r.count = shape.size() == 2 ? shape[0] : 1;
     r.stride = shape.size() == 2 ? r.array.strides[0] : r.n;
     return r;
 }
 
-// y = sum of weights[j] row j; the weights are on the device.
-void combine_rows(const py::object& rows, const py::object& weights, const py::object& y, std::uintptr_t stream) {
-    const RowsOnDevice r = rows_of(rows, stream);
-    const double* w = numbers_of(device_array(weights, stream), r.count);
-    auto* out = const_cast<double*>(numbers_of(device_array(y, stream), r.n));
-    const OnDevice on(r.array.device);
-    const int blocks = vector_blocks(r.array.device);
-    const cudaStream_t queue = stream_of(stream);
-    checked(r.array.entry == Entry::float32
-                ? launch_vectors(&gpu::combine_kernel<float>, blocks, queue, static_cast<const float*>(r.array.data),
-                                 r.stride, r.count, w, r.n, out)
-                : launch_vectors(&gpu::combine_kernel<double>, blocks, queue, static_cast<const double*>(r.array.data),
-                                 r.stride, r.count, w, r.n, out),
-            "combining rows");
+// A vector of what is computed in with rows of type Value.
+template <class Value>
+gpu::Wide<Value>* entries_of(const DeviceArray& x, long long n) {
+    require(x.entry == (sizeof(gpu::Wide<Value>) == 16 ? Entry::complex128 : Entry::float64) && x.contiguous() &&
+                x.size() == n,
+            "expected contiguous vectors, complex where the rows are and float64 otherwise");
+    return static_cast<gpu::Wide<Value>*>(x.data);
 }
 
-// factor * z times each row, on the host; `partial` is on the device, count * vector_blocks() numbers.
-py::array_t<double> inner(const py::object& rows, const py::object& z, double factor, const py::object& partial,
-                          std::uintptr_t stream) {
+// work(const Value*) for the type of the rows.
+template <class Work>
+auto with_rows(const RowsOnDevice& r, const Work& work) {
+    if (r.array.entry == Entry::float32) return work(static_cast<float*>(r.array.data));
+    if (r.array.entry == Entry::complex128) return work(static_cast<gpu::Complex*>(r.array.data));
+    return work(static_cast<double*>(r.array.data));
+}
+
+// y = start + sum of weights[j] row j; the weights are on the device, and `start` may be None.
+void combine_rows(const py::object& rows, const py::object& weights, const py::object& start, const py::object& y,
+                  std::uintptr_t stream) {
     const RowsOnDevice r = rows_of(rows, stream);
-    const double* x = numbers_of(device_array(z, stream), r.n);
-    const int blocks = vector_blocks(r.array.device);
+    const OnDevice on(r.array.device);
+    const int blocks = vector_blocks(r.array.device, r.n);
+    with_rows(r, [&](auto* values) {
+        using Value = std::remove_pointer_t<decltype(values)>;
+        const gpu::Wide<Value>* w = entries_of<Value>(device_array(weights, stream), r.count);
+        const gpu::Wide<Value>* from = start.is_none() ? nullptr : entries_of<Value>(device_array(start, stream), r.n);
+        checked(launch_vectors(&gpu::combine_kernel<Value>, blocks, stream_of(stream), values, r.stride, r.count, w,
+                               from, r.n, entries_of<Value>(device_array(y, stream), r.n)),
+                "combining rows");
+    });
+}
+
+// factor * z times each row, conjugated if complex, on the host; `partial` is on the device and of z's type,
+// count * vector_blocks() entries.
+py::object inner(const py::object& rows, const py::object& z, double factor, const py::object& partial,
+                 std::uintptr_t stream) {
+    const RowsOnDevice r = rows_of(rows, stream);
+    const OnDevice on(r.array.device);
+    const int blocks = vector_blocks(r.array.device, r.n);
     const DeviceArray room = device_array(partial, stream);
-    require(room.entry == Entry::float64 && room.contiguous() && room.size() >= r.count * blocks,
-            "expected room for a number of each block and row");
-    auto* parts = static_cast<double*>(room.data);
-    const OnDevice on(r.array.device);
-    const cudaStream_t queue = stream_of(stream);
-    checked(r.array.entry == Entry::float32
-                ? launch_vectors(&gpu::inner_kernel<float>, blocks, queue, static_cast<const float*>(r.array.data),
-                                 r.stride, r.count, x, factor, r.n, parts)
-                : launch_vectors(&gpu::inner_kernel<double>, blocks, queue, static_cast<const double*>(r.array.data),
-                                 r.stride, r.count, x, factor, r.n, parts),
-            "taking inner products");
-    const std::vector<double> numbers = read_numbers(parts, static_cast<std::size_t>(r.count * blocks), queue);
-    py::array_t<double> sums(r.count);
-    for (Index j = 0; j < r.count; ++j) {
-        double sum = 0.0;
-        for (int block = 0; block < blocks; ++block) sum += numbers[static_cast<std::size_t>(j * blocks + block)];
-        sums.mutable_at(j) = sum;
-    }
-    return sums;
+    require(room.size() >= r.count * blocks, "expected room for a number of each block and row");
+    return with_rows(r, [&](auto* values) -> py::object {
+        using Value = std::remove_pointer_t<decltype(values)>;
+        constexpr std::size_t parts = sizeof(gpu::Wide<Value>) / 8;
+        auto* sums_there = entries_of<Value>(room, room.size());
+        checked(launch_vectors(&gpu::inner_kernel<Value>, blocks, stream_of(stream), values, r.stride, r.count,
+                               entries_of<Value>(device_array(z, stream), r.n), factor, r.n, sums_there),
+                "taking inner products");
+        const std::vector<double> numbers =
+            read_numbers(reinterpret_cast<const double*>(sums_there),
+                         parts * static_cast<std::size_t>(r.count * blocks), stream_of(stream));
+        py::array_t<double> sums({r.count, static_cast<Index>(parts)});
+        for (Index j = 0; j < r.count; ++j)
+            for (std::size_t part = 0; part < parts; ++part) {
+                double sum = 0.0;
+                for (int block = 0; block < blocks; ++block)
+                    sum += numbers[static_cast<std::size_t>(j * blocks + block) * parts + part];
+                sums.mutable_at(j, static_cast<Index>(part)) = sum;
+            }
+        return parts == 2 ? sums.attr("view")("complex128").attr("ravel")() : sums.attr("ravel")();
+    });
 }
 
-// The largest magnitude, infinite where an entry is not finite; `partial` has vector_blocks() numbers.
+// The first l rows become rotation (l, k) times all k, in place; the rotation is on the device and of the rows' type.
+void turn_rows(const py::object& rows, const py::object& rotation, std::uintptr_t stream) {
+    const RowsOnDevice r = rows_of(rows, stream);
+    const DeviceArray factors = device_array(rotation, stream);
+    require(factors.entry == r.array.entry && factors.shape.size() == 2 && factors.contiguous() &&
+                factors.shape[1] == r.count && factors.shape[0] <= r.count,
+            "expected no more combinations than rows, of all of them");
+    require(r.array.entry != Entry::float32, "expected rows of float64 or complex128");
+    const Index l = factors.shape[0];
+    if (l == 0) return;
+    const OnDevice on(r.array.device);
+    const int shared = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, r.array.device);
+    const auto turn = [&](auto* values) {
+        using Value = std::remove_pointer_t<decltype(values)>;
+        const int width = gpu::turn_width(r.count, sizeof(Value), gpu::kMaxThreads, shared);
+        if (width == 0)
+            throw py::value_error("a restart of " + std::to_string(r.count) +
+                                  " rows needs more shared memory than the GPU has: pass a smaller ncv");
+        const auto kernel = &gpu::turn_kernel<Value>;
+        checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
+                "preparing the kernel");
+        Index stride = r.stride, count = r.count, left = l, n = r.n;
+        auto* there = static_cast<const Value*>(factors.data);
+        int columns = width;
+        void* arguments[] = {&values, &stride, &count, &left, &there, &n, &columns};
+        checked(
+            cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(vector_blocks(r.array.device, r.n))),
+                             dim3(gpu::kMaxThreads), arguments, static_cast<std::size_t>(shared), stream_of(stream)),
+            "combining rows in place");
+    };
+    if (r.array.entry == Entry::complex128)
+        turn(static_cast<gpu::Complex*>(r.array.data));
+    else
+        turn(static_cast<double*>(r.array.data));
+}
+
+// The largest magnitude, of complex entries that of a part, and infinite where one is not finite; `partial` has
+// vector_blocks() numbers.
 double largest(const py::object& x, const py::object& partial, std::uintptr_t stream) {
     const DeviceArray vector = device_array(x, stream), room = device_array(partial, stream);
-    const int blocks = vector_blocks(vector.device);
+    const int blocks = vector_blocks(vector.device, vector.size());
     require(room.entry == Entry::float64 && room.contiguous() && room.size() >= blocks,
             "expected room for a number of each block");
     const OnDevice on(vector.device);
-    return gpu_largest(numbers_of(vector, vector.size()), vector.size(), static_cast<double*>(room.data), blocks,
-                       stream_of(stream));
+    const Index n = vector.size() * vector.itemsize() / 8;
+    return gpu_largest(parts_of(vector, n), n, static_cast<double*>(room.data), blocks, stream_of(stream));
 }
 
 // A copy on the host, float64 or float32, of a vector or of rows that are contiguous.
@@ -261,9 +322,11 @@ PYBIND11_MODULE(_cuda, module) {
                py::arg("device"));
     module.def("quadrature", &quadrature, py::arg("count"), py::arg("m"), py::arg("alpha"), py::arg("beta"),
                py::arg("nodes"), py::arg("weights"), py::arg("workspace"), py::arg("failed"), py::arg("stream"));
-    module.def("vector_blocks", &vector_blocks, py::arg("device"));
+    module.def("vector_blocks", py::overload_cast<int>(&vector_blocks), py::arg("device"));
     module.def("combine_vectors", &combine_vectors, py::arg("y"), py::arg("factors"), py::arg("x"), py::arg("stream"));
-    module.def("combine_rows", &combine_rows, py::arg("rows"), py::arg("weights"), py::arg("y"), py::arg("stream"));
+    module.def("combine_rows", &combine_rows, py::arg("rows"), py::arg("weights"), py::arg("start"), py::arg("y"),
+               py::arg("stream"));
+    module.def("turn_rows", &turn_rows, py::arg("rows"), py::arg("rotation"), py::arg("stream"));
     module.def("inner", &inner, py::arg("rows"), py::arg("z"), py::arg("factor"), py::arg("partial"),
                py::arg("stream"));
     module.def("largest", &largest, py::arg("x"), py::arg("partial"), py::arg("stream"));

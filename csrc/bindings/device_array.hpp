@@ -41,7 +41,7 @@ private:
     bool changed_ = false;
 };
 
-enum class Entry { float64, float32, int32, other };
+enum class Entry { float64, float32, int32, complex128, other };
 
 // What another framework's array is. The array must outlive it. Whether it may be written to is the framework's word
 // (fastlanczos/arrays/frameworks.py): JAX marks all its memory as read-only.
@@ -58,7 +58,7 @@ struct DeviceArray {
         return product;
     }
 
-    long long itemsize() const { return entry == Entry::float64 ? 8 : 4; }
+    long long itemsize() const { return entry == Entry::complex128 ? 16 : entry == Entry::float64 ? 8 : 4; }
 
     bool contiguous() const {
         long long expected = 1;
@@ -90,7 +90,7 @@ struct ManagedTensor {
 };
 
 constexpr std::int32_t kCuda = 2, kCudaManaged = 13;
-constexpr std::uint8_t kFloat = 2, kInteger = 0;
+constexpr std::uint8_t kInteger = 0, kFloat = 2, kComplex = 5;
 
 }  // namespace dlpack
 
@@ -100,10 +100,11 @@ inline DeviceArray array_of_interface(const py::dict& interface) {
     array.data = reinterpret_cast<void*>(data[0].cast<std::uintptr_t>());
     for (const py::handle n : interface["shape"].cast<py::tuple>()) array.shape.push_back(n.cast<long long>());
     array.dtype = interface["typestr"].cast<std::string>();
-    array.entry = array.dtype == "<f8"   ? Entry::float64
-                  : array.dtype == "<f4" ? Entry::float32
-                  : array.dtype == "<i4" ? Entry::int32
-                                         : Entry::other;
+    array.entry = array.dtype == "<f8"    ? Entry::float64
+                  : array.dtype == "<f4"  ? Entry::float32
+                  : array.dtype == "<i4"  ? Entry::int32
+                  : array.dtype == "<c16" ? Entry::complex128
+                                          : Entry::other;
     const bool has_strides = interface.contains("strides") && !interface["strides"].is_none();
     array.strides.assign(array.shape.size(), 1);
     for (std::size_t axis = array.shape.size(); axis-- > 0;)
@@ -125,11 +126,12 @@ inline DeviceArray array_of_capsule(const py::capsule& capsule) {
     array.data = static_cast<char*>(tensor.data) + tensor.byte_offset;
     array.device = tensor.device_id;
     array.dtype = (tensor.code == dlpack::kFloat ? "float" : "type ") + std::to_string(tensor.bits);
-    array.entry = tensor.lanes != 1                                      ? Entry::other
-                  : tensor.code == dlpack::kFloat && tensor.bits == 64   ? Entry::float64
-                  : tensor.code == dlpack::kFloat && tensor.bits == 32   ? Entry::float32
-                  : tensor.code == dlpack::kInteger && tensor.bits == 32 ? Entry::int32
-                                                                         : Entry::other;
+    array.entry = tensor.lanes != 1                                       ? Entry::other
+                  : tensor.code == dlpack::kFloat && tensor.bits == 64    ? Entry::float64
+                  : tensor.code == dlpack::kFloat && tensor.bits == 32    ? Entry::float32
+                  : tensor.code == dlpack::kInteger && tensor.bits == 32  ? Entry::int32
+                  : tensor.code == dlpack::kComplex && tensor.bits == 128 ? Entry::complex128
+                                                                          : Entry::other;
     array.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
     array.strides.assign(array.shape.size(), 1);
     for (std::size_t axis = array.shape.size(); axis-- > 0;)

@@ -52,6 +52,11 @@ int step_blocks(int of_device) { return setting("FASTLANCZOS_CUDA_BLOCKS", 1, 1 
 // Blocks of the kernels of vectors.cuh: several to a multiprocessor, or too few loads are under way.
 int vector_blocks(int device) { return 4 * step_blocks(attribute(cudaDevAttrMultiProcessorCount, device)); }
 
+// The same for vectors of n entries: none without an entry.
+int vector_blocks(int device, Index n) {
+    return static_cast<int>(std::clamp<Index>((n + gpu::kMaxThreads - 1) / gpu::kMaxThreads, 1, vector_blocks(device)));
+}
+
 // How a device runs the step: found out once for each.
 struct Launch {
     int blocks = 0, threads = 0, stages = 0;

@@ -29,7 +29,8 @@
 | `chebyshev`          | filters that spread out the wanted end of a spectrum                          |
 | `multiplier`         | products with the vectors of a run, filtered and counted                      |
 | `rayleigh_ritz`      | Rayleigh-Ritz with A itself on some rows                                      |
-| `on_host`            | operators on a GPU for searches on the CPU: shifts, pencils, complex ones     |
+| `on_device`          | operators on a GPU for searches that stay there: solvers given, complex ones  |
+| `on_host`            | operators on a GPU for searches on the CPU: shifts that are factored          |
 | `dense_pencil`       | small problems, for LAPACK                                                    |
 | `results`            | pairs, the callback's state, the exception without all pairs                  |
 """

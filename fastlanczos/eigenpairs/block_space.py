@@ -1,4 +1,4 @@
-"""A space that grows by blocks, in calls of NumPy: real or complex, in any inner product."""
+"""A space that grows by blocks, of NumPy's vectors or a GPU's: real or complex, in any inner product."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.chain import Chain, Space
 from fastlanczos.eigenpairs.hidden import log_christoffel, log_hidden_block
 from fastlanczos.eigenpairs.wanted import Wanted
+from fastlanczos.engine.long_vectors import inner_products, norm, turn, without
 
 __all__ = ["BlockSpace"]
 
@@ -20,22 +21,23 @@ _ROUNDING_LEVEL = 32.0 * _EPSILON  # as in step.hpp
 
 
 class BlockSpace(Space):
-    """Chains of blocks in NumPy: every product is orthogonalized twice against all rows (classical Gram-Schmidt).
+    """Chains of blocks: every product is orthogonalized twice against all rows (classical Gram-Schmidt).
 
-    `multiply` takes and returns rows (p, n). `metric` multiplies a block with the M of the inner product x^H M y.
+    `rows` is memory for the rows (m, n), NumPy's or a GPU's. `multiply` takes and returns rows (p, n). `metric`
+    multiplies a block with the M of the inner product x^H M y.
     """
 
     def __init__(
         self,
-        dim: int,
-        max_steps: int,
+        rows: Any,
         dtype: str,
         multiply: Callable[[Any], Any],
         metric: Callable[[Any], Any] | None,
     ) -> None:
-        self.dim, self._max_steps = dim, max_steps
-        self._rows = np.empty((max_steps, dim), dtype)
-        self._H = np.zeros((max_steps, max_steps), dtype)
+        self._max_steps, self.dim = (int(side) for side in rows.shape)
+        self._rows = rows
+        self._dtype = dtype
+        self._H = np.zeros((self._max_steps, self._max_steps), dtype)
         self._multiply = multiply
         self._metric = metric
         self._next = 0  # vectors after the rows: the block to multiply
@@ -77,25 +79,28 @@ class BlockSpace(Space):
         self.first = self._steps
         self.fresh = True
         self._scale = 0.0
-        largest = np.abs(vectors).max(axis=1)
+        largest = abs(vectors).max(axis=1)
         usable = (largest > 0.0) & np.isfinite(largest)
         vectors = vectors[usable] / largest[usable, None]
-        sizes = np.array([self._norm(v) for v in vectors])
-        vectors = vectors[sizes > 0.0] / sizes[sizes > 0.0, None]
+        vectors = self._unit(vectors)
         if raw and self._metric is not None and len(vectors):
             for _ in range(2):
-                vectors = vectors - self._dots(self._steps, vectors).T @ self._rows[: self._steps]
+                vectors, _ = self._reduced(vectors, self._steps)
             vectors = self._multiply(vectors)
             for _ in range(2):
-                vectors = vectors - self._dots(self._steps, vectors).T @ self._rows[: self._steps]
-            sizes = np.array([self._norm(v) for v in vectors])
-            vectors = vectors[sizes > 0.0] / sizes[sizes > 0.0, None]
-        self._append(np.array(vectors), 1e-13 * np.sqrt(self.dim))
+                vectors, _ = self._reduced(vectors, self._steps)
+            vectors = self._unit(vectors)
+        self._append(vectors, 1e-13 * np.sqrt(self.dim))
         self.block = max(self._next, 1)
         self._before, self._since = [], slice(0, self.block)
         self.breakdown = self._next == 0
-        self._coupling = np.zeros((self._next, 0), self._rows.dtype)
+        self._coupling = np.zeros((self._next, 0), self._dtype)
         return not self.breakdown
+
+    def _unit(self, vectors: Any) -> Any:
+        """Vectors of length 1, without those that have none."""
+        sizes = np.array([self._norm(v) for v in vectors])
+        return vectors[sizes > 0.0] / sizes[sizes > 0.0, None]
 
     def expand(self, steps: int) -> None:
         """Take so many steps, of a block of products each, or as many as there is room for."""
@@ -115,68 +120,65 @@ class BlockSpace(Space):
             H[m : m + p, first:m] = self._coupling
             diagonal = C[m : m + p]
             H[m : m + p, m : m + p] = 0.5 * (diagonal + diagonal.conj().T)
-            self._coupling = np.zeros((self._next, self._steps - first), self._rows.dtype)
+            self._coupling = np.zeros((self._next, self._steps - first), self._dtype)
             self._coupling[:, m - first :] = R
             self.breakdown = self._next == 0
 
-    def _append(self, Z: NDArray[Any], least: float | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _append(self, Z: Any, least: float | None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Orthogonalize a block against all rows and store what is left behind them.
 
         Return the coefficients (steps, p) of the rows, and R (left, p) of what is left. A vector of which less than
         `least` remains, by default the rounding level of the chain's projected operator, is dropped.
         """
         m, p = self._steps, len(Z)
-        C = self._dots(m, Z)
-        Z = Z - C.T @ self._rows[:m]
-        again = self._dots(m, Z)  # both times for the whole block: a product of matrices
-        Z = Z - again.T @ self._rows[:m]
+        Z, C = self._reduced(Z, m)
+        Z, again = self._reduced(Z, m)  # both times for the whole block: a product of matrices
         left: list[NDArray[Any]] = []
         self._next = 0
         C = C + again
         own = C[self.first : m]
         for j in range(p):
-            z = Z[j]
             count = m + self._next
-            c = np.concatenate([again[:, j], self._dots(count, z[None], m)[:, 0]])
-            z = z - c[m:] @ self._rows[m:count]
-            norm = self._norm(z)
-            r = np.zeros(p, self._rows.dtype)
-            r[: self._next] = c[m:]
+            z, within = self._reduced(Z[j : j + 1], count, m)
+            length = self._norm(z[0])
+            r = np.zeros(p, self._dtype)
+            r[: self._next] = within[:, 0]
             if least is None:
-                size = float(np.linalg.norm(own[:, j])) + norm + float(np.linalg.norm(r))
+                size = float(np.linalg.norm(own[:, j])) + length + float(np.linalg.norm(r))
                 self._scale = max(self._scale, size)
             floor = _ROUNDING_LEVEL * self._scale if least is None else least
-            if norm > floor and count < self._max_steps and count < self.dim:
-                z, rest = z / norm, 1.0
-                if float(np.linalg.norm(c)) > 0.5 * norm:
+            if length > floor and count < self._max_steps and count < self.dim:
+                z, rest = z / np.array([[length]]), 1.0
+                if float(np.hypot(np.linalg.norm(again[:, j]), np.linalg.norm(within))) > 0.5 * length:
                     # Hardly anything was left: what is left now may be noise.
-                    c = self._dots(count, z[None])[:, 0]
-                    z = z - c @ self._rows[:count]
-                    rest = self._norm(z)
+                    z, _ = self._reduced(z, count)
+                    rest = self._norm(z[0])
                 if rest > 1e-3:
-                    self._rows[count] = z / rest
-                    r[self._next] = norm * rest
+                    self._rows[count] = z[0] / rest
+                    r[self._next] = length * rest
                     self._next += 1
             left.append(r)
-        R = np.array(left, dtype=self._rows.dtype).reshape(p, p).T[: self._next]
+        R = np.array(left, dtype=self._dtype).reshape(p, p).T[: self._next]
         return C, R
 
-    def _dots(self, count: int, Z: NDArray[Any], first: int = 0) -> NDArray[Any]:
+    def _dots(self, count: int, Z: Any, first: int = 0) -> NDArray[Any]:
         if count == first:
-            return np.zeros((0, len(Z)), self._rows.dtype)
-        Z = Z if self._metric is None else self._metric(Z)
-        rows = self._rows[first:count]
-        # The rows are long: conjugated is what is short.
-        return np.asarray((rows @ Z.conj().T).conj() if np.iscomplexobj(Z) else rows @ Z.T)
+            return np.zeros((0, len(Z)), self._dtype)
+        return inner_products(self._rows[first:count], Z if self._metric is None else self._metric(Z))
 
-    def _norm(self, z: NDArray[Any]) -> float:
-        plain = float(np.linalg.norm(z))
+    def _reduced(self, Z: Any, count: int, first: int = 0) -> tuple[Any, NDArray[Any]]:
+        """A block less its parts along some rows, and their coefficients."""
+        coefficients = self._dots(count, Z, first)
+        return (without(Z, coefficients, self._rows[first:count]) if count > first else Z), coefficients
+
+    def _norm(self, z: Any) -> float:
         if self._metric is None:
-            return plain
+            return float(np.linalg.norm(z)) if isinstance(z, np.ndarray) else norm(z)
+        plain = norm(z)
         product = self._metric(z[None])[0]
         squared = float((z.conj() @ product).real)
         if plain > 0.0:
-            self._metric_size = max(self._metric_size, float(np.abs(product).max()) / plain)
+            self._metric_size = max(self._metric_size, float(abs(product).max()) / plain)
         if squared < -1e-10 * self._metric_size * plain**2:
             raise ValueError(
                 f"the inner product is not positive definite: x^H M x = {squared:.1e} where x^H x = {plain**2:.1e}. "
@@ -205,7 +207,7 @@ class BlockSpace(Space):
 
     def restart(self, vectors: NDArray[Any], values: Float64) -> None:
         """Keep some of the chain's Ritz vectors."""
-        self.condense(np.eye(self.first, dtype=self._rows.dtype), np.empty(0), vectors, values, whole=True)
+        self.condense(np.eye(self.first, dtype=self._dtype), np.empty(0), vectors, values, whole=True)
 
     def condense(
         self, keep: NDArray[Any], found: Float64, vectors: NDArray[Any], values: Float64, *, whole: bool = False
@@ -214,15 +216,15 @@ class BlockSpace(Space):
         first, m, p = self.first, self._steps, self._next
         self._before.append((self._H[first:m, first:m].copy(), self._coupling, self._since))
         self._since = slice(values.size, values.size + p)
-        aside = np.eye(first, dtype=self._rows.dtype)[[] if whole else self._aside]
+        aside = np.eye(first, dtype=self._dtype)[[] if whole else self._aside]
         front = np.vstack([keep, aside])
         beside = front.conj() @ self._H[:first, first:m] @ vectors
         before = self._H[:first, :first].copy() if whole else np.diag(np.r_[found, np.zeros(len(aside))])
         count = len(front) + values.size
-        rotation = np.zeros((count, m), self._rows.dtype)
+        rotation = np.zeros((count, m), self._dtype)
         rotation[: len(front), :first] = front
         rotation[len(front) :, first:] = vectors.T
-        self._rotate(rotation)
+        turn(self._rows[:m], rotation)
         self._rows[count : count + p] = self._rows[m : m + p].copy()
         self._H[:] = 0.0
         if not whole:
@@ -235,20 +237,14 @@ class BlockSpace(Space):
         self._coupling = self._coupling @ vectors
         self.fresh = False
 
-    def _rotate(self, rotation: NDArray[Any]) -> None:
-        m, width = rotation.shape[1], 4096
-        for first in range(0, self.dim, width):
-            columns = slice(first, first + width)
-            self._rows[: len(rotation), columns] = rotation @ self._rows[:m, columns]
-
     def forget(self, keep: NDArray[Any], found: Float64) -> None:
         """Make combinations of the rows (c, steps) the only ones: no chain is left."""
-        self._rotate(keep)
+        turn(self._rows[: keep.shape[1]], keep)
         self._steps = self.first = len(keep)
         self._aside, self._next = [], 0
         self._H[:] = 0.0
         self._H[np.arange(found.size), np.arange(found.size)] = found
-        self._coupling = np.zeros((0, 0), self._rows.dtype)
+        self._coupling = np.zeros((0, 0), self._dtype)
         self.breakdown = True
 
     def sharpen(self, first: int) -> NDArray[np.bool_]:
@@ -258,28 +254,27 @@ class BlockSpace(Space):
         large, so that T mixes them with others. The products have hardly anything else in them.
         """
         products = self._multiply(self._rows[first : self._steps])
-        products = products / np.abs(products).max(axis=1)[:, None]
+        products = products / abs(products).max(axis=1)[:, None]
         last, self._steps, self._next = self._steps, first, 0
         left = []
-        for z in products:
+        for j in range(len(products)):
             before = self._next
-            self._append_one(z)
+            self._append_one(products[j : j + 1])
             left.append(self._next > before)
         self._steps, self._next = first + self._next, 0
         self._H[:last, :last] = 0.0
         self.first = self._steps
         return np.array(left)
 
-    def _append_one(self, z: NDArray[Any]) -> None:
-        """Store what is left of a vector behind the rows, unless that is noise."""
-        count, size = self._steps + self._next, self._norm(z)
+    def _append_one(self, z: Any) -> None:
+        """Store what is left of a vector (1, n) behind the rows, unless that is noise."""
+        count, size = self._steps + self._next, self._norm(z[0])
         for _ in range(3):
-            z = z - self._dots(count, z[None])[:, 0] @ self._rows[:count]
-        norm = self._norm(z)
-        if norm > 1e-9 * size:
-            z = z / norm
-            z = z - self._dots(count, z[None])[:, 0] @ self._rows[:count]
-            self._rows[count] = z / self._norm(z)
+            z, _ = self._reduced(z, count)
+        length = self._norm(z[0])
+        if length > 1e-9 * size:
+            z, _ = self._reduced(z / np.array([[length]]), count)
+            self._rows[count] = z[0] / self._norm(z[0])
             self._next += 1
 
     def whole(self) -> NDArray[Any]:

@@ -168,7 +168,8 @@ def eigsh(
     _check(k, which, maxiter, tol, M, sigma, Minv, OPinv, mode)
     if max_memory is not None:
         as_dimension(max_memory, "max_memory")
-    pencil = Pencil(A, M, dim, sigma=sigma, mode=mode, Minv=Minv, OPinv=OPinv, v0=v0)
+    for_numpy = which == "SM" or preconditioner is not None
+    pencil = Pencil(A, M, dim, sigma=sigma, mode=mode, Minv=Minv, OPinv=OPinv, v0=v0, for_numpy=for_numpy)
     n = pencil.dim
     if k > n:
         raise ValueError(f"k = {k}: a {n} x {n} operator has no more than {n} eigenvalues")

@@ -36,6 +36,7 @@ __all__ = ["GrowingSearch", "TooSlow"]
 
 _LARGEST_BLOCK = 16
 _ROUGHLY = 1e-3  # the part of a value that its residual may be for it to be set apart
+_MOST_IMPROVEMENTS = 3  # of pairs that do not hold, by a solve each, before the search goes on
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
 
 
@@ -105,11 +106,14 @@ class GrowingSearch:
                 if not self._begin():
                     break
             values, rows, residuals, good = self._judged()
-            if not good.all():
-                improved = self._judge.improve(rows, values, np.flatnonzero(~good))
-                if improved is not None:
-                    rows, values = improved
-                    residuals, good = self._judge.judge(rows, values, residuals)
+            for again in range(_MOST_IMPROVEMENTS):
+                # At last all, the largest first, which then need not be orthogonal to errors of the others.
+                these = np.argsort(-np.abs(values)) if again else np.flatnonzero(~good)
+                improved = None if good.all() else self._judge.improve(rows, values, these)
+                if improved is None:
+                    break
+                rows, values = improved
+                residuals, good = self._judge.judge(rows, values, residuals)
             if good.all():
                 order = np.argsort(values, kind="stable")
                 self.residuals = residuals[order]

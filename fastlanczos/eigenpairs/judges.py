@@ -17,6 +17,7 @@ from fastlanczos.eigenpairs.multiplier import Multiplier
 from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.rayleigh_ritz import noise
 from fastlanczos.eigenpairs.verification import combined_residual
+from fastlanczos.engine.long_vectors import inner_products, without
 from fastlanczos.errors import not_symmetric
 
 __all__ = ["Judge", "PencilJudge", "ProductJudge"]
@@ -126,12 +127,14 @@ class PencilJudge:
         values, rows = values.copy(), rows.copy()
         better = pencil.multiply_rows(rows[failed])
         done = list(np.setdiff1d(np.arange(len(rows)), failed))
-        for i, x in zip(failed, better, strict=True):
-            x = x / np.abs(x).max()
+        for j, i in enumerate(failed):
+            x = better[j : j + 1]
+            x = x / abs(x).max(axis=1)[:, None]
             for _ in range(2):
-                x = x - (rows[done].conj() @ metric(x[None])[0]) @ rows[done]
-                x = x / np.sqrt(abs((x.conj() @ metric(x[None])[0]).real))
-            rows[i] = x
-            values[i] = pencil.quotient(x)
+                if done:
+                    x = without(x, inner_products(rows[done], metric(x)), rows[done])
+                x = x / np.sqrt(np.abs(inner_products(x, metric(x)).real))
+            rows[int(i)] = x[0]
+            values[i] = pencil.quotient(x[0])
             done.append(int(i))
         return rows, values

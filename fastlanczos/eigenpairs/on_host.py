@@ -1,7 +1,6 @@
 """Operators on a GPU for searches on the CPU: matrices are copied, and of others the vectors go there and back.
 
-Shifted, generalized and complex problems are iterated with on the CPU, where the factors are, or the solver that was
-given takes its time anyway.
+Shifted and generalized problems are iterated with on the CPU if that is where they are factored.
 """
 
 from __future__ import annotations

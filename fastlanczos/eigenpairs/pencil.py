@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, as_vector, dtype_name, precision_of
+from fastlanczos.eigenpairs.on_device import DeviceProduct, can_stay
 from fastlanczos.eigenpairs.on_host import framework_of_problem, on_host
 from fastlanczos.eigenpairs.spectral_transform import complex_of, matvec_of, size_of, transform
 from fastlanczos.engine.array_run import ArrayRun
 from fastlanczos.engine.cuda import to_host
-from fastlanczos.engine.far_vectors import FarRows
-from fastlanczos.engine.kinds import DeviceKind, NumpyKind, SharedKind
+from fastlanczos.engine.far_vectors import FarRows, FarVector, GpuArithmetic
+from fastlanczos.engine.kinds import DeviceKind, Kind, NumpyKind, SharedKind
+from fastlanczos.engine.long_vectors import norm, stacked
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators.entries import asymmetry_of, is_explicit
 from fastlanczos.operators.operator import Operator, as_operator, start_vector, without_lists
@@ -30,9 +32,10 @@ _NAMES = ("A", "M", "Minv", "OPinv")
 class Pencil:
     """A x = lambda M x, real symmetric or complex Hermitian.
 
-    `operator` is what is iterated with, `multiply_a` and `multiply_m` (None for the identity) are products on NumPy
-    vectors of `dtype`, `forward` and `values` lead from eigenvalues of the pencil to those of the operator and back.
-    `precision` is the rounding unit of the coarsest type seen so far.
+    `operator` is what is iterated with, `multiply_a` and `multiply_m` (None for the identity) are products on vectors
+    of `dtype`, `forward` and `values` lead from eigenvalues of the pencil to those of the operator and back.
+    `precision` is the rounding unit of the coarsest type seen so far. Operators on a GPU that need no factors are
+    iterated with there, unless the search is one `for_numpy`.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Pencil:
         Minv: Any,
         OPinv: Any,
         v0: Any,
+        for_numpy: bool = False,
     ) -> None:
         A, M, Minv, OPinv = (without_lists(X, name) for X, name in zip((A, M, Minv, OPinv), _NAMES, strict=True))
         self._single = dtype_name(getattr(A, "dtype", None)) in ("float32", "complex64")
@@ -54,6 +58,8 @@ class Pencil:
         self._metric: Callable[[Any], Any] | None = None
         self._takes_blocks = False
         self._on_gpu: DeviceKind | None = None  # where the answer belongs of what is solved on the CPU
+        self._arithmetic: GpuArithmetic | None = None  # of what is iterated with on a GPU in blocks
+        self.unit = 1.0  # of the operator's products in blocks, and of its eigenvalues
         self.forward: Callable[[Float64], Float64] = np.asarray
         self.values: Callable[[Float64], Float64] = np.asarray
         if M is None and sigma is None and not is_complex:
@@ -66,8 +72,18 @@ class Pencil:
             framework = framework_of_problem(given)
             self._on_gpu = None if framework is None else DeviceKind(framework, "float64")
             like = A if v0 is None else v0
-            A, M, Minv, OPinv = (on_host(X, framework, like) for X in (A, M, Minv, OPinv))
             side = _dimension(A, dim, v0)
+            solver = OPinv if sigma is not None else Minv if M is not None else A
+            kind: Kind = NumpyKind()
+            if framework is not None and not for_numpy and solver is not None and can_stay(A, M, Minv, OPinv):
+                self._arithmetic = on = GpuArithmetic(framework, side, 1, self.dtype)
+                kind = DeviceKind(framework, "float64")
+                A, M, Minv, OPinv = (
+                    None if X is None else DeviceProduct(X, name, like, on)
+                    for X, name in zip((A, M, Minv, OPinv), _NAMES, strict=True)
+                )
+            else:
+                A, M, Minv, OPinv = (on_host(X, framework, like) for X in (A, M, Minv, OPinv))
             self.precision = precision_of("float32" if self._single else "float64")
             if M is None and sigma is None:
                 matvec = matvec_of(A, side, "A")
@@ -76,7 +92,7 @@ class Pencil:
                 t = transform(A, M, side, sigma=sigma, mode=mode, Minv=Minv, OPinv=OPinv, dtype=self.dtype)
                 matvec, self._metric, self.forward, self.values = t.matvec, t.metric, t.forward, t.values
                 self._takes_blocks, sigma = t.takes_blocks, t.sigma
-            self.operator = Operator(side, NumpyKind(), self.precision, matvec=matvec, source=A)
+            self.operator = Operator(side, kind, self.precision, matvec=matvec, source=A)
         self.dim = self.operator.dim
         self._A, self._M = A, M
         self._sigma = sigma
@@ -90,15 +106,15 @@ class Pencil:
         self.mode = mode
 
     @property
-    def multiply_a(self) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        """Products with A, of vectors in NumPy."""
+    def multiply_a(self) -> Callable[[Any], Any]:
+        """Products with A, of vectors in NumPy, and of those that are iterated with."""
         if self._M is None and not self.is_shifted and self.dtype == "float64":
             return self._multiply_operator
         return self._checked(matvec_of(self._A, self.dim, "A"), "A")
 
     @property
-    def multiply_m(self) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
-        """Products with M, of vectors in NumPy."""
+    def multiply_m(self) -> Callable[[Any], Any] | None:
+        """Products with M, of vectors in NumPy, and of those that are iterated with."""
         return None if self._M is None else self._checked(matvec_of(self._M, self.dim, "M"), "M")
 
     def _multiply_operator(self, v: NDArray[Any]) -> NDArray[Any]:
@@ -114,15 +130,15 @@ class Pencil:
             return np.asarray(to_host(self.operator.matvec(kind.argument(kind.upload(v))), kind.framework))
         product = self.operator.matvec(kind.argument(v))
         self.precision = max(self.precision, precision_of(getattr(product, "dtype", None)))
-        return self._vector(product, "a product of A")
+        return np.asarray(self._vector(product, "a product of A"))
 
-    def _checked(self, multiply: Callable[[Any], Any], name: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def _checked(self, multiply: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
         return lambda v: self._vector(multiply(v), f"a product of {name}")
 
-    def _vector(self, x: Any, what: str) -> NDArray[Any]:
-        return as_vector(x, what, (self.dim,), self.dtype)
+    def _vector(self, x: Any, what: str) -> Any:
+        return x if isinstance(x, FarVector) else as_vector(x, what, (self.dim,), self.dtype)
 
-    def residual(self, x: NDArray[Any], t: float) -> tuple[float, float] | None:
+    def residual(self, x: Any, t: float) -> tuple[float, float] | None:
         """Return |A x - lambda M x|, and the size of its terms, for an eigenvalue t of the operator; None at infinity.
 
         Solves are as exact as the nearest eigenvalue to sigma lets them be, so that pairs which the operator confirms
@@ -132,30 +148,45 @@ class Pencil:
         if not np.isfinite(value):
             return None
         mx = x if self.multiply_m is None else self.multiply_m(x)
-        rest = self.multiply_a(x) - value * mx
-        largest = float(np.abs(rest).max())
-        norm = largest * float(np.linalg.norm(rest / largest)) if 0.0 < largest < np.inf else largest
-        return norm, (self._sizes[0] + abs(value) * self._sizes[1]) * float(np.linalg.norm(x))
+        size = (self._sizes[0] + abs(value) * self._sizes[1]) * norm(x)
+        return norm(self.multiply_a(x) - value * mx), size
 
     # The iteration in blocks.
 
-    def multiply_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the products of the operator with rows (p, n), on the CPU."""
+    def new_rows(self, count: int) -> Any:
+        """Return memory for so many rows."""
+        if self._arithmetic is None:
+            return np.empty((count, self.dim), self.dtype)
+        on = GpuArithmetic(self._arithmetic.framework, self.dim, count, self.dtype)
+        return FarRows(on.matrix(count), np.arange(count), on)
+
+    def multiply_rows(self, rows: Any) -> Any:
+        """Return the products of the operator with rows (p, n)."""
         matvec = self.operator.matvec
         assert matvec is not None
         if self._takes_blocks and len(rows) > 1:
-            return np.ascontiguousarray(np.asarray(matvec(np.ascontiguousarray(rows.T)), dtype=self.dtype).T)
-        return np.stack([self._vector(matvec(v.copy()), "a product") for v in rows])
+            block = matvec(np.ascontiguousarray(rows.T))
+            products: Any = np.ascontiguousarray(np.asarray(block, dtype=self.dtype).T)
+        else:
+            products = stacked([self._vector(matvec(v.copy()), "a product") for v in rows])
+        return products if self.unit == 1.0 else products / np.full((len(rows), 1), self.unit)
+
+    def in_units_of(self, unit: float) -> None:
+        """Divide the operator, as blocks are multiplied with it, by a power of two."""
+        forward, values = self.forward, self.values
+        self.unit = unit
+        self.forward = lambda x: forward(x) / unit
+        self.values = lambda t: values(t * unit)
 
     @property
-    def metric_of_rows(self) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    def metric_of_rows(self) -> Callable[[Any], Any] | None:
         """Products of rows (p, n) with the matrix of the inner product; None for the identity."""
         metric = self._metric
         if metric is None:
             return None
         if self._takes_blocks:
             return lambda rows: np.asarray(metric(rows.T)).T
-        return lambda rows: np.stack([self._vector(metric(v.copy()), "a product of M") for v in rows])
+        return lambda rows: stacked([self._vector(metric(v.copy()), "a product of M") for v in rows])
 
     @property
     def largest(self) -> float:
@@ -165,7 +196,7 @@ class Pencil:
         with np.errstate(divide="ignore"):
             return float(np.abs(self.forward(np.array([self._sigma + 64.0 * _EPSILON * max(size, 1e-280)])))[0])
 
-    def quotient(self, x: NDArray[Any]) -> float:
+    def quotient(self, x: Any) -> float:
         """Return the operator's eigenvalue for the Rayleigh quotient of x."""
         mx = x if self.multiply_m is None else self.multiply_m(x)
         with np.errstate(divide="ignore"):
@@ -219,13 +250,13 @@ class Pencil:
             v = as_vector(np.asarray(v0), "v0", (self.dim,), self.dtype)
             if not np.all(np.isfinite(v)) or not v.any():
                 raise ValueError("v0 is zero, or has entries that are NaN or infinite")
-            return v
-        v = start_vector(v0, self.operator.kind.length(self.dim))
-        kind = self.operator.kind
-        return kind.vector(v) if isinstance(kind, (DeviceKind, SharedKind)) else v
+            return self._for_run(v)
+        return self._for_run(start_vector(v0, self.operator.kind.length(self.dim)))
 
     def _for_run(self, v: Any) -> Any:
         kind = self.operator.kind
+        if self._arithmetic is not None:
+            return FarVector(self._arithmetic.upload(v), self._arithmetic)
         if isinstance(kind, SharedKind) and len(v) == self.dim:  # of the whole vector this rank's part
             v = v[kind.shares.part].copy()
         return kind.vector(v) if isinstance(kind, (DeviceKind, SharedKind)) else v
@@ -242,13 +273,15 @@ class Pencil:
         give = kind.framework.from_numpy if isinstance(kind, DeviceKind) else kind.output
         if not with_vectors:
             return give(w)
+        narrow = {"float64": "float32", "complex128": "complex64"}[self.dtype]
         if isinstance(kind, SharedKind):
             return w, vectors.array().T if isinstance(vectors, FarRows) else vectors[:, kind.shares.part].T
         if isinstance(vectors, FarRows):
             assert isinstance(kind, DeviceKind)
             v = vectors.array()
-            return give(w), (kind.framework.cast(v, "float32") if self._single else kind.argument(v)).T
-        narrow = {"float64": "float32", "complex128": "complex64"}[self.dtype]
+            if self.dtype == "complex128":
+                return give(w), kind.framework.cast(v, narrow if self._single else self.dtype).T
+            return give(w), (kind.framework.cast(v, narrow) if self._single else kind.argument(v)).T
         v = vectors.astype(narrow) if self._single else vectors
         return give(w), give(v).T
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.block_space import BlockSpace
@@ -25,6 +24,7 @@ from fastlanczos.eigenpairs.smallest_magnitude import smallest_magnitude
 from fastlanczos.eigenpairs.thick_restart import ThickRestart
 from fastlanczos.eigenpairs.verification import combined_residual
 from fastlanczos.eigenpairs.wanted import Wanted
+from fastlanczos.engine.long_vectors import count_not_finite, stacked
 
 __all__ = ["MOST_NOISE", "Search", "Settings"]
 
@@ -35,6 +35,14 @@ MOST_NOISE = 1e-3
 # A filter takes twice as many products as a growing space that is restarted, and hardly any sweeps. If any price may be
 # asked for a product, none before so many restarts; after them the products so far have not been many beside the rest.
 _PATIENCE = 8
+_LARGEST_EXPONENT = 100  # of products in blocks, as in the engine, before a power of two is taken out of them
+
+
+class _OutOfRange(Exception):
+    """Products are so large or small that their squares would not be numbers."""
+
+    def __init__(self, unit: float) -> None:
+        self.unit = unit
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Search:
         self._products_beside = self.restarts = 0
         self.residuals: Float64 | None = None
         self._precondition = None if preconditioner is None else preconditioner_of(preconditioner, pencil.dim)
+        self._in_range = False  # whether squares of what blocks are multiplied to neither overflow nor vanish
         self.run = None if plan.blocks or self._precondition else pencil.new_run(plan.rows)
 
     @property
@@ -92,6 +101,9 @@ class Search:
 
     def watch(self, state: EigshState) -> None:
         """Take note of a state, and tell the caller."""
+        if self.pencil.unit != 1.0:
+            unit = self.pencil.unit
+            state = replace(state, values=state.values * unit, residuals=state.residuals * unit)
         self.state = state
         if self.settings.callback is not None:
             try:
@@ -146,11 +158,21 @@ class Search:
         self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, *, interior: bool = False
     ) -> Eigenpairs:
         """Return pairs that a growing space shows; raise TooSlow if its memory is full and a filter would be better."""
+        try:
+            return self._growing(wanted, multiplier, v0, callback, interior=interior)
+        except _OutOfRange as found:
+            self.pencil.in_units_of(found.unit)
+            return self._growing(wanted, multiplier, v0, callback, interior=interior)
+
+    def _growing(self, wanted: Wanted, multiplier: Multiplier, v0: Any, callback: Any, *, interior: bool) -> Eigenpairs:
         pencil, settings, blocks = self.pencil, self.settings, self._plan.blocks
         space: Any
         if blocks:
             space = BlockSpace(
-                pencil.dim, self._plan.rows, pencil.dtype, lambda v: self._block(multiplier, v), pencil.metric_of_rows
+                pencil.new_rows(self._plan.rows),
+                pencil.dtype,
+                lambda v: self._block(multiplier, v),
+                pencil.metric_of_rows,
             )
         else:
             space = EngineSpace(self.run, multiplier, settings.bar)
@@ -172,7 +194,7 @@ class Search:
             wanted,
             dim=pencil.dim,
             tol=settings.tol,
-            draw=lambda size: np.stack([self.draw() for _ in range(size)]) if blocks else [self.draw()],
+            draw=lambda size: stacked([self.draw() for _ in range(size)]) if blocks else [self.draw()],
             judge=judge,
             multiplicities=settings.multiplicities,
             max_restarts=settings.max_restarts,
@@ -192,13 +214,18 @@ class Search:
         self.residuals = search.residuals
         return pairs
 
-    def _block(self, multiplier: Multiplier, rows: NDArray[Any]) -> NDArray[Any]:
+    def _block(self, multiplier: Multiplier, rows: Any) -> Any:
         products = self.pencil.multiply_rows(rows)
-        bad = int(np.count_nonzero(~np.isfinite(products)))
+        bad = count_not_finite(products)
         if bad:
             raise self.pencil.not_finite(multiplier.count + 1, bad)
         multiplier.count += len(rows)
         self.settings.bar.update(len(rows))
+        if not self._in_range:  # of the first products of unit vectors
+            self._in_range = True
+            exponent = int(np.frexp(abs(products).max())[1])
+            if abs(exponent) > _LARGEST_EXPONENT:
+                raise _OutOfRange(2.0 ** max(-1000, min(1000, exponent)))
         return products
 
     def of_another(self, pencil: Pencil, wanted: Wanted, plan: Plan, v0: Any) -> Eigenpairs:

@@ -31,6 +31,7 @@ _LARGEST = 1e6  # of solves, in units of what a shift one unit of rounding off a
 # Entries of the diagonal below this part of their row are no pivots, and so many of them may be: a shift that is the
 # diagonal itself, and factors with the diagonal's order have 20 times as many entries as those with pivots.
 _NO_PIVOT, _FEW = 1e-10, 0.1
+_STRETCHES = 3  # of a random vector: the first is the mean of the spectrum, which may be far below the norm
 _EPSILON = float(np.finfo(np.float64).eps)
 
 __all__ = ["MODES", "SpectralTransform", "matvec_of", "transform"]
@@ -53,7 +54,7 @@ class SpectralTransform:
 
 
 def size_of(X: Any, multiply: Matvec | None, dim: int) -> float:
-    """Return the norm of X, roughly: the largest row sum, or how far it stretches a random vector; 1 for no matrix."""
+    """Return the norm of X, roughly: the largest row sum, or what a few products stretch; 1 for no matrix."""
     if X is None:
         return 1.0
     if is_explicit(X):
@@ -61,7 +62,14 @@ def size_of(X: Any, multiply: Matvec | None, dim: int) -> float:
     if multiply is None:
         return 1.0
     b = np.random.default_rng(0).standard_normal(dim)
-    return float(np.linalg.norm(multiply(b)) / np.linalg.norm(b))
+    size = 0.0
+    for _ in range(_STRETCHES):
+        b = multiply(b / np.linalg.norm(b))
+        largest = float(np.abs(b).max())
+        if not 0.0 < largest < np.inf:
+            break
+        size = largest * float(np.linalg.norm(b / largest))
+    return size
 
 
 def matvec_of(X: Any, dim: int, name: str) -> Matvec:

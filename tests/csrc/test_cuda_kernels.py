@@ -16,6 +16,24 @@ pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulati
 # Where a fault goes: file, what stands there, what a careless hand would have written, what is reported. FAULT is 1
 # where the fault is on and 0 where it is not, so that one program, compiled once, has all of them.
 FAULTS = {
+    "a tile of rows that is combined before all are there": (
+        "vectors.cuh",
+        "load(rows + j * stride + c));\n        __syncthreads();",
+        "load(rows + j * stride + c));\n        if (!FAULT) __syncthreads();",
+        "nobody has written",
+    ),
+    "a tile of rows that is written over while it is combined": (
+        "vectors.cuh",
+        "__syncthreads();  // the tile is used again",
+        "if (!FAULT) __syncthreads();",
+        "race",
+    ),
+    "an inner product without the conjugate": (
+        "vectors.cuh",
+        "sum.second += x.first * y.second - x.second * y.first;",
+        "sum.second += x.first * y.second - (FAULT ? -1.0 : 1.0) * x.second * y.first;",
+        "complex arithmetic",
+    ),
     "a tile off by one": (
         "sweep.cuh",
         "run.dim - t * tile.width;",

@@ -15,7 +15,7 @@ def space_of(A, M=None, rows=100):
     dtype = "complex128" if np.iscomplexobj(A) else "float64"
     metric = None if M is None else (lambda Z: (M @ Z.T).T)
     operator = A if M is None else np.linalg.solve(M, A)
-    return BlockSpace(N, rows, dtype, lambda Z: (operator @ Z.T).T, metric)
+    return BlockSpace(np.empty((rows, N), dtype), dtype, lambda Z: (operator @ Z.T).T, metric)
 
 
 def block(p, dtype):

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 from spectra import laplacian
 
 import fastlanczos as fl
+from fastlanczos.eigenpairs import eigsh as module
 
 
 @pytest.mark.parametrize("which", WHICH)
@@ -170,3 +171,19 @@ def test_inverses_that_are_given_are_used():
     Minv = sp.diags_array(1 / METRIC.diagonal())
     w, _ = fl.eigsh(SHIFTED, 4, METRIC, Minv=Minv, ncv=20)
     np.testing.assert_allclose(w, fl.eigsh(SHIFTED, 4, METRIC)[0], atol=1e-13)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e-120, 1e120, 1e250])
+@pytest.mark.parametrize("arguments", [{}, {"sigma": 2.25}, {"sigma": 2.25, "M": METRIC}], ids=["A", "shift", "pencil"])
+def test_scales_whose_squares_are_no_numbers(scale, arguments, monkeypatch):
+    monkeypatch.setattr(module, "solve_dense", lambda *given: None)
+    A = SHIFTED.astype(complex)
+    states = []
+    scaled = {name: x * scale if name == "sigma" else x for name, x in arguments.items()}
+    w, V = fl.eigsh(A * scale, 4, callback=states.append, **scaled)
+    expected = fl.eigsh(SHIFTED, 4, **arguments)[0]
+    np.testing.assert_allclose(w / scale, expected, atol=1e-12)
+    MV = arguments.get("M", sp.eye_array(40)) @ V
+    assert np.abs(SHIFTED @ V - MV * (w / scale)).max() < 1e-12
+    seen = states[-1].values * scale if arguments else states[-1].values / scale
+    assert 1e-2 < np.abs(seen).max() < 1e3

@@ -264,6 +264,7 @@ int main(int count, char** arguments) {
         check_renewal({257, 20, Basis::float64, 64, 40 * 1024, 3, 1, true, 1.0, 7});
         check_renewal({257, 20, Basis::float32, 64, 40 * 1024, 3, 1, true, 1.0, 7});
         check_vectors(1000, 7);
+        check_complex(1000, 7);
         const Case alone{333, 15};
         const Vector expected = bits(alone, 1);
         expect(bits(alone, 2) == expected, "the bits depend on the order of threads");
