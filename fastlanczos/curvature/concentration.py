@@ -29,7 +29,7 @@ class GradientConcentration:
     eigenvalues : (k,) float64
         The largest eigenvalues, descending.
     eigenvectors : (n, k) float64
-        Theirs, as columns.
+        Theirs, as columns; (H.local_dim, k) on each rank of an operator over ranks.
     nodes, weights : (m,) float64
         The distribution of the gradient's energy over the spectrum: a Gauss rule with weights that sum to 1.
     gradient_norm : float
@@ -128,11 +128,17 @@ def gradient_concentration(
     norm = float(np.linalg.norm(gradient))
     if norm == 0:
         raise ValueError("the gradient is zero, so its distribution over the spectrum is not defined")
+    shared = H.shared
+    if shared is not None:
+        seed = shared.group.share(seed if seed is not None else np.random.SeedSequence().entropy)[0]
     v0 = np.random.default_rng(seed).standard_normal(H.shape[0])
+    if shared is not None:
+        v0, gradient = shared.part(v0), shared.part(gradient)
     values, vectors = eigsh(H, k, which="LA", v0=v0, tol=tol, progress=progress)
     order = np.argsort(values)[::-1]
     values, vectors = values[order].astype(np.float64), vectors[:, order].astype(np.float64)
-    shares = (vectors.T @ (gradient / norm)) ** 2
+    products = vectors.T @ (gradient / norm)
+    shares = (products if shared is None else shared.gather(products).sum(axis=0)) ** 2
     run = lanczos(H, num_steps=min(num_steps, H.shape[0]), v0=gradient, return_basis=False, progress=progress)
     nodes, weights = run.quadrature()
     return GradientConcentration(

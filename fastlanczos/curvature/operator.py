@@ -23,6 +23,7 @@ from fastlanczos.model.function import Evaluation, Forward, ModelFunction
 from fastlanczos.model.losses import BatchLoss, Loss
 from fastlanczos.model.parameters import ParameterSelection, ParameterSpace
 from fastlanczos.model.pieces import Pieces
+from fastlanczos.model.sharded import sharding_of
 from fastlanczos.model.statistics import BatchNormStatistics
 from fastlanczos.operators.operator import as_operator
 from fastlanczos.ranks.shared import Shared
@@ -93,12 +94,15 @@ class CurvatureOperator(ABC):
             "group": group,
         }
         self._arguments = (model, loss_fn, data)
-        self._model, self._data, self._dtype = model, data, dtype
+        self._model, self._dtype = model, dtype
         self._space = ParameterSpace(model, params)
         self._decay = decay_of(model, self._space, weight_decay)
-        self._replicas = None if group is None else Replicas(group, self._space.dim)
-        if group is not None and batch_statistics is not None:
-            raise ValueError("batch_statistics are those of one rank's data so far: leave it out with group")
+        sharding = sharding_of(model, self._space.tensors(), group)
+        self._replicas = (
+            None
+            if group is None and sharding is None
+            else Replicas(group, self._space.dim, sharding, of_all_data=batch_statistics == "population")
+        )
         statistics = BatchNormStatistics(batch_statistics)
         function = ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed)
         self._products = Products(
@@ -115,6 +119,7 @@ class CurvatureOperator(ABC):
             check=check,
             normalize=normalize,
             differences=self._differences(function) if products == "finite-difference" else None,
+            replicas=self._replicas,
         )
         if seed is None:
             _refuse_dropout(model)
@@ -140,7 +145,7 @@ class CurvatureOperator(ABC):
         assert self._replicas is not None
         product = torch.empty(self.shape[0], dtype=torch.float64, device=self.device)
         self._times([torch.from_numpy(self._replicas.whole(part)).to(self.device)], [product])
-        return product[self._replicas.shared.part].cpu().numpy()
+        return self._replicas.shared.part(product.cpu().numpy())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -166,7 +171,7 @@ class CurvatureOperator(ABC):
     @property
     def data(self) -> Any:
         """The data set, as it was given."""
-        return self._data
+        return self._arguments[2]
 
     @property
     def schedule(self) -> Schedule | None:
@@ -237,7 +242,7 @@ class CurvatureOperator(ABC):
 
         with self._products.computing():
             denominator = self._visited(visit)
-            flat = torch.cat([p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()])
+            flat = self._space.flat()
         if self._replicas is None:
             total /= self._products.divisor(denominator)
         else:
@@ -271,9 +276,7 @@ class CurvatureOperator(ABC):
 
         with self._products.computing():
             denominator = self._visited(visit)
-            squares = torch.cat(
-                [p.detach().to(self.device).double().flatten() for p in self._space.tensors().values()]
-            ).square()
+            squares = self._space.flat().square()
         if self._replicas is None:
             total /= self._products.divisor(denominator)
         else:
@@ -318,8 +321,7 @@ class CurvatureOperator(ABC):
 
     def on(self, data: Any) -> CurvatureOperator:
         """Return the curvature of the same model and loss over other data, such as a part of these."""
-        model, loss_fn, _ = self._arguments
-        return type(self)(model, loss_fn, data, params=list(self._space.names), **self._options)
+        return type(self)(*self._arguments[:2], data, params=list(self._space.names), **self._options)
 
     def memory(self, num_steps: int = 90, *, reorthogonalize: str = "full", basis_dtype: str = "float64") -> Memory:
         """Return what a run of Lanczos over this operator needs, in bytes, before anything long runs.
@@ -401,9 +403,8 @@ class CurvatureOperator(ABC):
         assert self._replicas is not None
         if not self.normalize:
             return 1.0, 1.0
-        if own is None:
-            assert self._products.pieces.totals is not None
-            own = self._products.pieces.totals[1]
+        totals = self._products.pieces.totals
+        own = totals[1] if own is None and totals is not None else float(own or 0.0)
         return own, self._replicas.total(own)
 
     def __repr__(self) -> str:

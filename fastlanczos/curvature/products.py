@@ -15,6 +15,7 @@ from fastlanczos.curvature.compiled import CompiledGraph, Compiler
 from fastlanczos.curvature.differences import Differences
 from fastlanczos.curvature.graphs import Graph, on_disk
 from fastlanczos.curvature.peak_memory import PeakMemory
+from fastlanczos.curvature.replicas import Replicas
 from fastlanczos.curvature.schedule import GraphSize, Schedule, memory_budget, pays_together
 from fastlanczos.curvature.schedule_choice import MANY, Look, measure, plan
 from fastlanczos.errors import AsymmetryWarning
@@ -55,6 +56,7 @@ class Products:
         check: bool,
         normalize: bool,
         differences: Differences | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         self.function = function
         self.pieces = pieces
@@ -69,6 +71,7 @@ class Products:
         self._compiler = Compiler() if compile else None
         self._size: GraphSize | None = None  # measured, where the schedule is chosen here
         self.differences = differences
+        self._replicas = replicas
         self._check = check
         self._normalize = normalize
         self._seen: Any = None
@@ -204,7 +207,8 @@ class Products:
         end."""
         stack = ExitStack()
         seen = self.pieces.identity()
-        if self.snapshot is None or seen != self._seen or not self.snapshot.holds(self._model):
+        stale = self.snapshot is None or seen != self._seen or not self.snapshot.holds(self._model)
+        if stale if self._replicas is None or not self._replicas.agree else self._replicas.any(stale):
             self.graphs = None
             if not self._given and self.snapshot is not None and not self.snapshot.same_modes(self._model):
                 self.schedule = None  # samples that did not depend on one another may do so now
@@ -226,14 +230,22 @@ class Products:
     def _find_population(self) -> None:
         snapshot = self.snapshot
 
+        replicas = self._replicas
+
         def passes(visit: Callable[[Any], None]) -> None:
-            with self.pieces.rewound():
-                for batch in self.pieces.batches():
-                    visit(batch)
+            try:
+                with self.pieces.rewound():
+                    for batch in self.pieces.batches():
+                        visit(batch)
+            except BaseException:
+                if replicas is not None:
+                    replicas.tell_of_failure()
+                raise
 
         self.function.statistics.population(
             passes,
             lambda batch, moments: self.function.reaches_next_batch_norm(snapshot, batch, moments),  # type: ignore[arg-type]
+            *([] if replicas is None else [replicas.merged]),
         )
 
     def evaluate(self, piece: Any, *, closed: bool = True) -> Evaluation:

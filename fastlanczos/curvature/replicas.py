@@ -3,6 +3,7 @@
 Every rank's products are means over its own samples. The matrix is the mean over all of them, so products are weighted
 with the ranks' denominators (samples, or weights, or targets that are not ignored) and added up. Runs keep no more
 than this rank's part of their vectors and of the basis; a product gathers its vector, and keeps its part of the sum.
+A model whose parameters are DTensors is gathered as well while it is multiplied with; vectors lie as its parameters do.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.model.sharded import Sharding
+from fastlanczos.model.statistics import Moments
 from fastlanczos.ranks.group import as_group
 from fastlanczos.ranks.shared import Shared
 
@@ -22,11 +25,23 @@ __all__ = ["Replicas", "unwrapped"]
 
 
 class Replicas:
-    """The ranks of `group`, with an n-th part of `dim` entries each."""
+    """The ranks of `group`, with an n-th part of `dim` entries each, or the parts of a `sharding`."""
 
-    def __init__(self, group: Any, dim: int) -> None:
-        members = as_group(group)
-        self.shared = Shared(members, [len(part) for part in np.array_split(np.arange(dim), members.size)])
+    def __init__(self, group: Any, dim: int, sharding: Sharding | None = None, *, of_all_data: bool = False) -> None:
+        members = as_group(group if sharding is None else sharding.group)
+        self.copies = 1
+        # Parameters that are gathered, and statistics of all data, are asked for by all ranks or none.
+        self.agree = sharding is not None or of_all_data
+        if sharding is None:
+            self.shared = Shared(members, [len(part) for part in np.array_split(np.arange(dim), members.size)])
+        else:
+            self.copies = sharding.copies
+            lengths = [int((part[:, 1] - part[:, 0]).sum()) for part in sharding.parts]
+            self.shared = Shared(members, lengths, sharding.parts)
+
+    def any(self, true: bool) -> bool:
+        """Return whether it is true on some rank."""
+        return self.shared.least(-float(true)) < 0.0
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -39,24 +54,38 @@ class Replicas:
         self.shared.gather(np.empty(0))
 
     def total(self, number: float) -> float:
-        """Return the sum over the ranks."""
-        return self.shared.total(number)
+        """Return the sum over the ranks, of which some may have the same data."""
+        return self.shared.total(number) / self.copies
 
     def add_up(self, vectors: Sequence[torch.Tensor], weight: float, divisor: float) -> None:
         """Replace float64 vectors by the ranks' sums of weight times theirs, divided by `divisor`."""
         for vector in vectors:
             vector.mul_(weight)
             self.shared.group.add_up(vector)
-            if divisor != 1.0:
-                vector.div_(divisor)
+            if divisor * self.copies != 1.0:
+                vector.div_(divisor * self.copies)
+
+    def merged(self, moments: Moments) -> Moments:
+        """Return the moments of all ranks' batches, added up in the ranks' order."""
+        mean, squares = (torch.as_tensor(x, dtype=torch.float64) for x in (moments.mean, moments.squares))
+        told = self.shared.gather(np.array([moments.size, mean.numel()], dtype=np.float64))
+        channels = int(told[told[:, 0] > 0, 1].max(initial=0))
+        numbers = np.zeros(2 * channels)
+        if moments.size:
+            numbers[:] = torch.cat([mean, squares]).cpu().numpy()
+        total = Moments()
+        for (size, _), theirs in zip(told, self.shared.gather(numbers), strict=True):
+            if size:
+                total.merge(int(size), *torch.from_numpy(theirs).to(mean.device).split(channels))
+        return total
+
+    def tell_of_failure(self) -> None:
+        """Tell ranks that wait in `merged` that this one has no moments to give."""
+        self.shared.tell(2)
 
     def whole(self, part: Float64) -> Float64:
         """Return the vector of which each rank has a part."""
-        longest = max(self.shared.local_dims)
-        padded = np.zeros(longest)
-        padded[: part.size] = part
-        everyones = self.shared.gather(padded)
-        return np.concatenate([row[:length] for row, length in zip(everyones, self.shared.local_dims, strict=True)])
+        return np.asarray(self.shared.whole_rows(part[None])[0])
 
 
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:

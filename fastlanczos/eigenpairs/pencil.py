@@ -125,7 +125,7 @@ class Pencil:
         assert self.operator.matvec is not None
         kind = self.operator.kind
         if isinstance(kind, SharedKind):
-            return np.concatenate(kind.shares.group.share(self.operator.matvec(v[kind.shares.part].copy())))
+            return kind.shares.assembled(kind.shares.group.share(self.operator.matvec(kind.shares.part(v))))
         if isinstance(kind, DeviceKind):
             return np.asarray(to_host(self.operator.matvec(kind.argument(kind.upload(v))), kind.framework))
         product = self.operator.matvec(kind.argument(v))
@@ -258,7 +258,7 @@ class Pencil:
         if self._arithmetic is not None:
             return FarVector(self._arithmetic.upload(v), self._arithmetic)
         if isinstance(kind, SharedKind) and len(v) == self.dim:  # of the whole vector this rank's part
-            v = v[kind.shares.part].copy()
+            v = kind.shares.part(v)
         return kind.vector(v) if isinstance(kind, (DeviceKind, SharedKind)) else v
 
     # Results.
@@ -275,7 +275,7 @@ class Pencil:
             return give(w)
         narrow = {"float64": "float32", "complex128": "complex64"}[self.dtype]
         if isinstance(kind, SharedKind):
-            return w, vectors.array().T if isinstance(vectors, FarRows) else vectors[:, kind.shares.part].T
+            return w, vectors.array().T if isinstance(vectors, FarRows) else kind.shares.part(vectors).T
         if isinstance(vectors, FarRows):
             assert isinstance(kind, DeviceKind)
             v = vectors.array()

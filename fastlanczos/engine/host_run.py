@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastlanczos import _core
 from fastlanczos.arrays.cpu import Float64, aligned_rows, as_float64
+from fastlanczos.ranks.dtensors import from_dtensor, to_dtensor
 from fastlanczos.ranks.shared import Shared
 
 __all__ = ["RECENT_ROWS", "HostRun"]
@@ -28,10 +29,11 @@ class HostRun(_core.Run):
         self.max_steps = min(max_steps, dim if shared is None else shared.dim)
         columns = max(dim, 1)  # a rank may have none
         self.basis = None if storage is None else aligned_rows(self.max_steps, columns, storage)[:, :dim]
-        recent = RECENT_ROWS[storage]
+        self._recent = recent = RECENT_ROWS[storage]
         vectors = aligned_rows(3 if recent == 1 else 2, columns, "float64")[:, :dim]
         self.candidate, self.vector = vectors[:2]
         self.recent = vectors[2] if recent == 1 else aligned_rows(1, max(1, recent * dim), "float64")[0, : recent * dim]
+        self._shared = shared
         sharing = () if shared is None else (shared.dim, shared.group.size, shared.gather)
         super().__init__(dim, max_steps, self.basis, self.candidate, self.recent, self.vector, *sharing)
 
@@ -87,6 +89,14 @@ class HostRun(_core.Run):
     def snapshot(self) -> dict[str, Any]:
         """Return everything the run is, copied."""
         self.settle()
+        shared = self._shared
+        if shared is not None:  # DTensors of all rows that there is room for: their shape does not tell how far it is
+            vectors = np.vstack([self.candidate[None], self.recent.reshape(self._recent, self.dim)])
+            return {
+                "basis": None if self.basis is None else to_dtensor(shared, self.basis, self.steps),
+                "vectors": to_dtensor(shared, vectors, len(vectors)),
+                "scalars": self.state(),
+            }
         return {
             "basis": None if self.basis is None else self.basis[: self.steps].copy(),
             "candidate": self.candidate.copy(),
@@ -97,6 +107,14 @@ class HostRun(_core.Run):
     def take_up(self, snapshot: dict[str, Any]) -> None:
         """Go on from a snapshot of a run of the same size, on the host or a device."""
         self.restore(snapshot["scalars"])
+        if self._shared is not None:
+            vectors = np.empty((len(snapshot["vectors"]), self.dim))
+            from_dtensor(self._shared, snapshot["vectors"], len(snapshot["vectors"]), vectors)
+            self.candidate[:] = self.vector[:] = vectors[0]
+            self.recent[:] = vectors[1:].ravel()
+            if self.basis is not None:
+                from_dtensor(self._shared, snapshot["basis"], self.steps, self.basis)
+            return
         self.candidate[:] = self.vector[:] = snapshot["candidate"]
         self.recent[:] = snapshot["recent"]
         if self.basis is not None:

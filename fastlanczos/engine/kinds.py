@@ -222,6 +222,8 @@ def kind_like(x: Any, what: str) -> Kind:
     """
     if isinstance(x, (NumpyKind, DeviceKind)):
         return x
+    if isinstance(getattr(x, "shared", None), Shared):  # an operator
+        return SharedKind(x.shared)
     if x is None or not (is_tensor(x) or on_device(x)):
         return NumpyKind()
     if on_device(x):

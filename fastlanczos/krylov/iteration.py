@@ -37,10 +37,11 @@ class LanczosIteration:
         GPU, the run happens there.
     seed : int, SeedSequence, Generator or None
         Seed of the random start vector if v0 is not given. The same seed gives the same bits.
-    like : array, optional
+    like : array or operator, optional
         An array of the type that `vector` should have (NumPy, torch, CuPy, JAX or Numba), if v0 is not given. If it is
         on a GPU, the run happens there: steps are launched on the library's current stream, and only what reads numbers
-        (`alpha`, `num_steps`, `result()`) waits for them.
+        (`alpha`, `num_steps`, `result()`) waits for them. Or a `ShardedOperator`, or a curvature operator over ranks:
+        `vector` is then this rank's part, for `A.matvec` or `H.local_matvec`.
     reorthogonalize : {"full", "none"}
         "full" keeps the basis and orthogonalizes against all of it. "none" is the three-term recurrence in constant
         memory: the spectral measure of v0 is as accurate, but converged eigenvalues appear several times.
@@ -265,6 +266,9 @@ class LanczosIteration:
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state of the run, as numbers, strings and copied NumPy arrays.
 
+        Of a run over ranks rows are DTensors: `torch.distributed.checkpoint.save({"run": it})` saves it, and
+        `load({"run": it})` takes it up in a run of the same sizes on any number of ranks.
+
         Raises RuntimeError after Ctrl-C in the middle of a native step, which cannot be taken up again.
         """
         if self._run.interrupted:
@@ -288,9 +292,9 @@ class LanczosIteration:
         ----------
         state : dict
             What `state_dict` returned.
-        like : array, optional
-            An array of the type that `vector` should have, on a GPU or not. By default NumPy, or a CPU tensor if it was
-            one.
+        like : array or operator, optional
+            An array of the type that `vector` should have, on a GPU or not, or the operator whose vectors are shared
+            out over ranks. By default NumPy, or a CPU tensor if it was one.
 
         Raises
         ------
@@ -306,9 +310,27 @@ class LanczosIteration:
 
             like = torch.empty(0, dtype=getattr(torch, found["like"]))
         it._reserve(kind_like(like, "like"))
-        it._precision = found["precision"]
-        it._run.take_up(found)
+        it._take_up(found)
         return it
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict` of a run of the same sizes and storage; raises as `from_state_dict`."""
+        found = checked_state(state)
+        for name in ("dim", "max_steps", "reorthogonalize", "basis_dtype"):
+            here = getattr(self, name)
+            if found[name] != here:
+                raise ValueError(f"the state is of a run with {name}={found[name]!r}, this one has {here!r}")
+        self._take_up(found)
+
+    def _take_up(self, found: dict[str, Any]) -> None:
+        if ("vectors" in found) != (shared_of(self._kind) is not None):
+            raise ValueError(
+                "the state is of a run over ranks: pass like=, the operator whose vectors are shared out"
+                if "vectors" in found
+                else "the state is of a run of one process, and this one is shared out over ranks"
+            )
+        self._precision = found["precision"]
+        self._run.take_up(found)
 
     def _not_finite(self, z: Any) -> NonFiniteError:
         count, sorts = self._run.count_not_finite(z)

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.engine.host_run import RECENT_ROWS
+from fastlanczos.ranks.dtensors import is_dtensor
 
 __all__ = ["STATE_VERSION", "checked_state"]
 
@@ -19,13 +20,18 @@ _MOST_STEPS = 2**62
 
 
 def checked_state(state: Any) -> dict[str, Any]:
-    """Return the entries of a state with sizes as ints and arrays as NumPy's; raise ValueError naming what is wrong."""
+    """Return the entries of a state with sizes as ints and arrays as NumPy's; raise ValueError naming what is wrong.
+
+    Of a run over ranks `vectors` and `basis` are DTensors (rows, n), and stay as they are.
+    """
     if not isinstance(state, Mapping):
         raise ValueError(f"not a LanczosIteration state: want a dict, got {type(state).__name__}")
     version = state.get("version")
     if not _is_integer(version) or version != STATE_VERSION:
         raise ValueError(f"not a LanczosIteration state of version {STATE_VERSION}: got {_short(version)}")
-    missing = {"dim", "max_steps", "reorthogonalize", "basis_dtype", "candidate", "recent", "scalars"} - set(state)
+    over_ranks = "vectors" in state
+    vectors = {"vectors"} if over_ranks else {"candidate", "recent"}
+    missing = ({"dim", "max_steps", "reorthogonalize", "basis_dtype", "scalars"} | vectors) - set(state)
     if missing:
         raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
     found: dict[str, Any] = {name: _size(state[name], name) for name in ("dim", "max_steps")}
@@ -39,6 +45,13 @@ def checked_state(state: Any) -> dict[str, Any]:
     found["scalars"] = _checked_scalars(state["scalars"], min(found["dim"], found["max_steps"]), full)
 
     recent = RECENT_ROWS[found["basis_dtype"] if full else None]
+    if over_ranks:
+        rows = {"vectors": 1 + recent} | ({"basis": min(found["max_steps"], found["dim"])} if full else {})
+        for name, count in rows.items():
+            if not is_dtensor(state.get(name)) or tuple(state[name].shape) != (count, found["dim"]):
+                raise ValueError(f"the state's {name} must be a DTensor of shape {(count, found['dim'])}")
+            found[name] = state[name]
+        return found
     shapes: dict[str, tuple[int, ...]] = {"candidate": (found["dim"],), "recent": (recent * found["dim"],)}
     if full:
         shapes["basis"] = (found["scalars"]["steps"], found["dim"])

@@ -8,6 +8,7 @@
 | `losses`       | the loss of a batch as a sum, and the divisor of the mean                          |
 | `function`     | `ModelFunction`: the loss at given parameters                                      |
 | `interception` | torch functions replaced while the model runs                                      |
+| `sharded`      | models whose parameters are DTensors (FSDP2, tensor parallel): gathered            |
 | `statistics`   | which statistics batch norm uses                                                   |
 | `activations`  | activations that modules write out in several operations                           |
 | `checkpoints`  | activation checkpointing: what is computed again, and with which parameters        |

@@ -17,6 +17,7 @@ from fastlanczos.model.checkpoints import checkpoints
 from fastlanczos.model.interception import Interception
 from fastlanczos.model.losses import BatchLoss, Loss
 from fastlanczos.model.parameters import ParameterSpace
+from fastlanczos.model.sharded import bare, local, whole
 from fastlanczos.model.statistics import BatchNormStatistics, LayerReached, Moments
 
 __all__ = ["Evaluation", "Forward", "ModelFunction", "Snapshot"]
@@ -38,6 +39,7 @@ class Snapshot:
 
     def __init__(self, model: torch.nn.Module, space: ParameterSpace, dtype: torch.dtype | None) -> None:
         def copied(t: torch.Tensor) -> torch.Tensor:
+            t = whole(t)
             return t.detach().clone() if dtype is None or not t.is_floating_point() else t.detach().to(dtype, copy=True)
 
         self._modes, entries = _modes_and_entries(model)
@@ -45,10 +47,10 @@ class Snapshot:
         self.buffers = {name: copied(b) for name, b in model.named_buffers()}
         copies: dict[int, torch.Tensor] = {}
         if dtype is None:  # otherwise what is compared with the model is not what is computed with
-            copies = {id(p): self.parameters[name].detach() for name, p in model.named_parameters()}
+            copies = {id(p): self.parameters[name].detach() for name, p in model.named_parameters() if local(p) is p}
             copies |= {id(b): self.buffers[name] for name, b in model.named_buffers()}
         self._entries = [
-            (name, copies[id(t)] if id(t) in copies else copies.setdefault(id(t), t.detach().clone()))
+            (name, copies[id(t)] if id(t) in copies else copies.setdefault(id(t), local(t).detach().clone()))
             for name, t in entries
         ]
         self._names = space.names
@@ -67,14 +69,14 @@ class Snapshot:
         return self._modes == _modes_and_entries(model)[0]
 
     def holds(self, model: torch.nn.Module) -> bool:
-        """Whether the model is as it was."""
+        """Whether the model is as it was; of DTensors, as far as this rank sees."""
         modes, now = _modes_and_entries(model)
         return (
             self._modes == modes
             and len(now) == len(self._entries)
             and all(
                 name == before[0] and t.shape == before[1].shape and t.dtype == before[1].dtype and _equal(t, before[1])
-                for (name, t), before in zip(now, self._entries, strict=True)
+                for (name, t), before in zip(((name, local(t)) for name, t in now), self._entries, strict=True)
             )
         )
 
@@ -146,6 +148,7 @@ class ModelFunction:
             torch.manual_seed(self._seed)
         before = torch.get_rng_state()
         with ExitStack() as stack:
+            stack.enter_context(bare(self.model))
             if backward is None:
                 stack.enter_context(self._differentiable_twice())
             stack.enter_context(interception)
@@ -171,7 +174,7 @@ class ModelFunction:
 
     def _evaluate_again(self, state: dict[str, torch.Tensor], work: Callable[[], Any]) -> Any:
         """Do what a checkpoint does again, under the conditions of the evaluation."""
-        with self._differentiable_twice():
+        with self._differentiable_twice(), bare(self.model):
             return torch.func.functional_call(self._again, state, (work,))
 
     def _run(self, model: torch.nn.Module, batch: Any, interception: Interception) -> BatchLoss:

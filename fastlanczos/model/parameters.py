@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.model.sharded import whole
 
 __all__ = ["ParameterSelection", "ParameterSpace"]
 
@@ -34,6 +35,10 @@ class ParameterSpace:
         """Return the model's own parameters, as they are now."""
         named = dict(self._model.named_parameters())
         return {name: named[name] for name in self.names}
+
+    def flat(self) -> torch.Tensor:
+        """Return their values as one flat vector, float64; of DTensors all entries, for which all ranks must ask."""
+        return torch.cat([whole(p).detach().to(self.device).double().flatten() for p in self.tensors().values()])
 
     def split(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Return the parts of a flat vector, shaped as the parameters; of vectors (k, n), stacked in front."""

@@ -22,8 +22,11 @@ class Moments:
     def add(self, x: torch.Tensor) -> None:
         """Take in a batch (samples, channels, ...)."""
         channels = x.detach().double().movedim(1, 0).flatten(1)
-        size, mean = channels.shape[1], channels.mean(1)
-        squares = ((channels - mean[:, None]) ** 2).sum(1)
+        mean = channels.mean(1)
+        self.merge(channels.shape[1], mean, ((channels - mean[:, None]) ** 2).sum(1))
+
+    def merge(self, size: int, mean: torch.Tensor, squares: torch.Tensor) -> None:
+        """Take in so many values of each channel, with their mean and the sum of squares around it."""
         total, delta = self.size + size, mean - self.mean
         self.squares = self.squares + squares + delta**2 * (self.size * size / total)
         self.mean = self.mean + delta * (size / total)
@@ -50,22 +53,26 @@ class BatchNormStatistics:
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def population(
-        self, passes: Callable[[Callable[[Any], None]], None], reaches: Callable[[Any, Moments], bool]
+        self,
+        passes: Callable[[Callable[[Any], None]], None],
+        reaches: Callable[[Any, Moments], bool],
+        merged: Callable[[Moments], Moments] = lambda moments: moments,
     ) -> None:
         """Find the whole data set's statistics.
 
-        `passes(visit)` visits each batch; `reaches(batch, moments)` goes forward to the next batch norm that has none.
+        `passes(visit)` visits each batch; `reaches(batch, moments)` goes forward to the next batch norm that has none;
+        `merged` returns the moments of all ranks' batches, of size 0 where none has reached a batch norm.
         """
         self.layers = []
         while True:
-            moments, reached = Moments(), False
+            moments = Moments()
 
             def visit(batch: Any, moments: Moments = moments) -> None:
-                nonlocal reached
-                reached = reaches(batch, moments) or reached
+                reaches(batch, moments)
 
             passes(visit)
-            if not reached:
+            moments = merged(moments)
+            if moments.size == 0:
                 return
             self.layers.append(moments.statistics())
 

@@ -53,8 +53,9 @@ def probe(
     """
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"probes must be one of {', '.join(DISTRIBUTIONS)}; got {distribution!r}")
-    part = slice(0, dim) if shared is None else shared.part
-    v = np.empty(part.stop - part.start) if out is None else out
+    stretches = np.array([[0, dim]]) if shared is None else shared.stretches
+    places = np.cumsum(stretches[:, 1] - stretches[:, 0])  # where each ends in this rank's part
+    v = np.empty(int(places[-1]) if places.size else 0) if out is None else out
 
     def fill(key: tuple[int, ...], place: Float64) -> None:
         child = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, *key), pool_size=seeds.pool_size)
@@ -70,15 +71,20 @@ def probe(
         """Draw a chunk of the whole vector, or as much of it as lies in the part."""
         key = (index,) if dim <= _CHUNK else (index, first // _CHUNK)
         end = min(first + _CHUNK, dim)
-        low, high = max(first, part.start), min(end, part.stop)
-        if low >= high:
-            return
-        mine = v[low - part.start : high - part.start]
-        if (low, high) == (first, end):
-            fill(key, mine)
-        else:
-            whole = np.empty(end - first)
-            fill(key, whole)
+        within = range(*np.searchsorted(stretches[:, 0], [first, end]).tolist())
+        whole: Float64 | None = None
+        for i in range(max(within.start - 1, 0), within.stop):  # the one before may reach into it
+            low, high = max(first, int(stretches[i, 0])), min(end, int(stretches[i, 1]))
+            if low >= high:
+                continue
+            stop = int(places[i]) - int(stretches[i, 1]) + high
+            mine = v[stop - (high - low) : stop]
+            if (low, high) == (first, end):
+                fill(key, mine)
+                return
+            if whole is None:
+                whole = np.empty(end - first)
+                fill(key, whole)
             mine[:] = whole[low - first : high - first]
 
     firsts = range(0, dim, _CHUNK)

@@ -36,7 +36,7 @@ class _TorchGroup:
 
         self._torch = torch
         self._dist = torch.distributed
-        self._group = group
+        self._group = self.process_group = group
         self.rank = self._dist.get_rank(group)
         self.size = self._dist.get_world_size(group)
         if self.rank < 0:

@@ -71,7 +71,7 @@ class ShardedOperator:
         if self.shared.dim == 0:
             raise ValueError("local_dim is 0 on every rank: the operator has no rows")
         self.shape = (self.shared.dim, self.shared.dim)
-        self.first = self.shared.part.start
+        self.first = self.shared.first
         self.matvec = matvec
 
     def __repr__(self) -> str:

@@ -148,7 +148,8 @@ def probes_for(std_error: Any, tail: Any, count: int, aim: float) -> int:
     first, last = count, 4 * count
     while last - first > 1:  # the error of `last` is small enough, or it is the most; that of `first` is not
         middle = (first + last) // 2
-        if max(np.max(width) for width in widths(0.95, std_error * np.sqrt(count / middle), tail, middle)) <= aim:
+        sides = widths(0.95, std_error * np.sqrt(count / middle), tail, middle)
+        if max(np.max(width, initial=0.0) for width in sides) <= aim:
             last = middle
         else:
             first = middle

@@ -10,12 +10,14 @@ from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.engine.kinds import shared_of
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss.brackets import Bounds
 from fastlanczos.gauss.truncation import algebraic_remainder, series_remainder
 from fastlanczos.operators.operator import Operator, as_operator
 from fastlanczos.probes.draw import probe, seed_sequence
 from fastlanczos.probes.intervals import short_tail, standard_error, widths
+from fastlanczos.ranks.portions import agreed_seeds
 from fastlanczos.sums.accuracy import BALANCED, STEPS_OF_A_PROBE, Accuracy, probes_for
 from fastlanczos.sums.deflation import Deflation, deflation, deflation_that_pays
 from fastlanczos.sums.estimate import DiagonalEstimate
@@ -76,6 +78,7 @@ def diagonal(
     Returns
     -------
     DiagonalEstimate
+        Of a `ShardedOperator` each rank gets its own entries.
 
     Warns
     -----
@@ -96,7 +99,15 @@ def diagonal(
     True
     """
     f = as_function(fun)
-    operator = as_operator(A, dim, v0=like)
+    operator = as_operator(A, dim, v0=like, shared=True)
+    shared = shared_of(operator.kind)
+    if shared is not None:
+        if preconditioner is not None or method not in ("auto", "hutchinson"):
+            raise ValueError(
+                'vectors that are shared out over ranks take method="hutchinson" without a preconditioner, got '
+                f"method={method!r}, preconditioner={preconditioner!r}"
+            )
+        method = "hutchinson"
     accuracy = Accuracy.asked_for(rtol, atol, max_matvecs, steps_are_given=num_steps is not None)
     open_ = method == "auto" and num_probes is None and num_steps is None and preconditioner is None
     if num_probes is None:
@@ -109,7 +120,7 @@ def diagonal(
     if exact is not None and exact.is_the_way(method, num_probes * num_steps, accuracy):
         return exact.diagonal_estimate(0)
     worth = np.inf if exact is None else exact.products
-    seeds = seed_sequence(seed)
+    seeds = seed_sequence(seed) if shared is None else agreed_seeds(shared.group, seed_sequence(seed))
     if preconditioner is not None:
         if f.name != "inv":
             raise ValueError(f'preconditioner is for "inv" here; got {f.name!r}')
@@ -142,9 +153,9 @@ def _narrow(entries: _Entries, accuracy: Accuracy, bar: Any, exact: float) -> bo
     """Add probes and steps until every entry is as accurate as wanted; False if `exact` products are less."""
     while True:
         estimate = entries.estimate()
-        size = float(np.abs(estimate.value).max())
-        aim, steps_error = accuracy.aim(size), float(estimate.quadrature_error.max())
-        if estimate.half_width() <= aim:
+        size = entries.largest(np.abs(estimate.value))
+        aim, steps_error = accuracy.aim(size), entries.largest(estimate.quadrature_error)
+        if entries.largest(estimate.half_width()) <= aim:
             return True
         room = accuracy.limit - entries.num_matvecs
         if steps_error > accuracy.steps_aim(size) and entries.can_grow:
@@ -154,7 +165,9 @@ def _narrow(entries: _Entries, accuracy: Accuracy, bar: Any, exact: float) -> bo
                 entries.begin_anew(2 * entries.num_steps, bar)
                 continue
         elif steps_error < aim:
-            number = probes_for(estimate.std_error, estimate.tail, entries.count, aim - steps_error)
+            number = int(
+                entries.largest(probes_for(estimate.std_error, estimate.tail, entries.count, aim - steps_error))
+            )
             if exact < min(room, (number - entries.count) * entries.num_steps):
                 return False
             more = min(number - entries.count, room // entries.num_steps)
@@ -171,9 +184,9 @@ def _balance(entries: _Entries, limit: int, bar: Any, exact: float) -> bool:
     """Add steps until they leave less than half of what the probes do, in the mean over the entries."""
     while entries.can_grow:
         estimate = entries.estimate()
-        steps_error = float(estimate.quadrature_error.mean())
+        steps_error = entries.mean(estimate.quadrature_error)
         below, above = widths(0.95, estimate.std_error, estimate.tail, entries.count)
-        probes_error = float(np.minimum(below, above).mean())
+        probes_error = entries.mean(np.minimum(below, above))
         if steps_error <= BALANCED * probes_error:
             return True
         room = limit - entries.num_matvecs
@@ -209,14 +222,15 @@ class _Entries:
         self.num_steps = 1 if f.is_identity else min(num_steps, operator.dim)
         self.num_matvecs = 0
         self.asymmetry, self.precision = 0.0, operator.precision
-        self._taken_out = Deflation.none(operator.dim)
-        self._known = np.zeros(operator.dim)
+        self._shared, self._length = shared_of(operator.kind), operator.kind.length(operator.dim)
+        self._taken_out = Deflation.none(self._length)
+        self._known = np.zeros(self._length)
         if inner is not None and isinstance(inner.P, LowRank):
             self._known = inner.P.inverse_diagonal
         self._begin()
 
     def _begin(self) -> None:
-        n = self.operator.dim
+        n = self._length
         self._samples: list[Float64] = []
         self._changes = np.zeros((2, n))  # from half of the steps to three quarters, and from there, summed over probes
         self._bounds = 0.0  # on the distance that steps leave, likewise
@@ -225,6 +239,15 @@ class _Entries:
     def can_grow(self) -> bool:
         """Whether more steps would change anything."""
         return not self.f.is_identity and self.num_steps < self.operator.dim
+
+    def largest(self, x: Any) -> float:
+        """Return the largest of some numbers, on any rank."""
+        here = float(np.max(x, initial=0.0))
+        return here if self._shared is None else -self._shared.least(-here)
+
+    def mean(self, x: Float64) -> float:
+        """Return the mean over all entries."""
+        return float(x.mean()) if self._shared is None else self._shared.total(float(x.sum())) / self.operator.dim
 
     @property
     def count(self) -> int:
@@ -254,10 +277,11 @@ class _Entries:
         """Draw so many probes more."""
         n = self.operator.dim
         for index in range(self.count, self.count + number):
-            if self._taken_out.rank == n:
+            if self._taken_out.rank == n:  # of all
                 self._samples.append(np.zeros(n))
                 continue
-            signs = probe(n, self.seeds, index + 1, "rademacher")  # probe 0 is the deflation's
+            # Probe 0 is the deflation's.
+            signs = probe(n, self.seeds, index + 1, "rademacher", shared=self._shared)
             w = self._taken_out.complement(signs)
             if self.f.is_identity:
                 y = multiply(self.operator, w[:, None], bar)[:, 0]
@@ -297,7 +321,7 @@ class _Entries:
     def _steps_error(self) -> Float64:
         """Return what the steps leave of each entry: a bound, or an estimate as `gauss/truncation.py` makes of sums."""
         if self._bounded:
-            return np.full(self.operator.dim, self._bounds / self.count)
+            return np.full(self._length, self._bounds / self.count)
         before, after = self._changes / self.count
         return np.maximum(series_remainder(before, after), algebraic_remainder(before, after))
 

@@ -100,7 +100,7 @@ class DiagonalEstimate:
     def half_width(self, level: float = 0.95) -> float:
         """Return how far the interval of any entry reaches at most, at its longer side."""
         low, high = self.interval(level)
-        return float(max((high - self.value).max(), (self.value - low).max()))
+        return float(max((high - self.value).max(initial=0.0), (self.value - low).max(initial=0.0)))
 
     def interval(self, level: float = 0.95) -> tuple[Float64, Float64]:
         """Return (low, high), arrays (n,), for each entry by itself."""

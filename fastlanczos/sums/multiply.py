@@ -12,7 +12,7 @@ from tqdm import tqdm
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64, is_tensor, on_device
 from fastlanczos.arrays.frameworks import framework_of
-from fastlanczos.arrays.memory import available_memory
+from fastlanczos.engine.kinds import shared_of
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss.truncation import fewer_steps
 from fastlanczos.krylov.drive import drive
@@ -99,17 +99,20 @@ def funm_multiply(
         raise ValueError(f"b must have shape (n,) or (n, k), got {columns.shape}")
     like = b if is_tensor(b) or on_device(b) else None
     operator = as_operator(
-        A, columns.shape[0] if dim is None and callable(A) and not hasattr(A, "shape") else dim, v0=like
+        A, columns.shape[0] if dim is None and callable(A) and not hasattr(A, "shape") else dim, v0=like, shared=True
     )
-    if columns.shape[0] != operator.dim:
-        raise ValueError(f"A has dimension {operator.dim}, and b shape {columns.shape}")
+    length = operator.kind.length(operator.dim)
+    if columns.shape[0] != length:
+        here = "" if length == operator.dim else f", {length} of them on this rank"
+        raise ValueError(f"A has dimension {operator.dim}{here}, and b shape {columns.shape}")
     if not np.isfinite(columns).all():
         raise ValueError("b has entries that are NaN or infinite")
     steps = min(num_steps, operator.dim)
     two_pass = reorthogonalize == "none" or on_device(b)
     if reorthogonalize == "auto":
-        two_pass = two_pass or 8 * steps * operator.dim > available_memory() // 4
-    block = columns.reshape(operator.dim, -1)
+        kind = operator.kind
+        two_pass = two_pass or 8 * steps * kind.longest(operator.dim) > kind.available_memory() // 4
+    block = columns.reshape(length, -1)
     result = np.zeros_like(block)
     worst, asymmetry, precision = 0.0, 0.0, operator.precision
     with tqdm(desc="f(A) b", unit="product", disable=not progress) as bar:
@@ -142,12 +145,12 @@ class _Product:
     eigenvalues and `norm` the largest absolute one.
     """
 
-    def __init__(self, f: MatrixFunction, norm: float, dim: int, tol: float) -> None:
+    def __init__(self, f: MatrixFunction, norm: float, dim: int, tol: float, length: int) -> None:
         self._f, self._norm, self._dim, self._tol = f, norm, dim, tol
         self.coefficients: Float64 = np.zeros(0)
         self.change = float("inf")
-        self.vector: Float64 = np.zeros(dim)
-        self.changes: Float64 = np.zeros((2, dim))
+        self.vector: Float64 = np.zeros(length)
+        self.changes: Float64 = np.zeros((2, length))
         self.nodes: Float64 = np.zeros(1)
         self.residual = 0.0
         self.asymmetry, self.precision = 0.0, 0.0
@@ -187,8 +190,9 @@ def lanczos_product(
     operator: Operator, f: MatrixFunction, b: Float64, num_steps: int, tol: float, two_pass: bool, bar: Any
 ) -> _Product:
     """Return f(A) b for one vector; the two-pass way takes each product twice, and a few vectors of memory."""
-    norm = float(np.linalg.norm(b))
-    product = _Product(f, norm, operator.dim, tol)
+    shared = shared_of(operator.kind)
+    norm = float(np.linalg.norm(b)) if shared is None else shared.total(float(b @ b)) ** 0.5
+    product = _Product(f, norm, operator.dim, tol, len(b))
     if norm == 0:
         product.change = 0.0
         return product

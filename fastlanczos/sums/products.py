@@ -40,7 +40,7 @@ def multiply(operator: Operator, block: Float64, bar: Any) -> Float64:
             assert operator.matvec is not None
             multiplied = [on_host(operator.matvec(kind.argument(v))) for v in uploaded]
             for one in multiplied:
-                as_float64(one, "the product", shape=(operator.dim,))
+                as_float64(one, "the product", shape=(kind.length(operator.dim),))
             product = np.stack(multiplied, axis=1)
     bar.update(block.shape[1])
     bad = int(np.count_nonzero(~np.isfinite(product)))

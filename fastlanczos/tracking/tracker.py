@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.curvature.operator import CurvatureOperator
+from fastlanczos.errors import RankError
 from fastlanczos.tracking.measure import measure
 from fastlanczos.tracking.measurement import Measurement
 from fastlanczos.tracking.pictures import draw_run
@@ -26,7 +27,8 @@ class SpectrumTracker:
 
     Call `step()` after each step of the optimizer. With a directory, each measurement is written to a file. A run that
     was killed continues where it stopped: steps with a record are not measured again, and measurements have the same
-    bits whether the run was interrupted or not.
+    bits whether the run was interrupted or not. If H is over many ranks all of them call `step`: all measure, and rank
+    0 keeps the records, calls the writers, and decides by its loss.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ class SpectrumTracker:
     records : Records or None
         The files.
     measurements : list of Measurement
-        All so far, by step, those of earlier runs in the directory too.
+        All so far, by step, those of earlier runs in the directory too (on rank 0, if there are many).
 
     Raises
     ------
@@ -129,6 +131,9 @@ class SpectrumTracker:
             "seed": int(seed),
         }
         self._sample: Sample | None = None
+        self._group = None if H.shared is None else H.shared.group
+        if samples is not None and self._group is not None:
+            raise ValueError("samples= draws from one rank's data: leave it out for an operator over ranks")
         if samples is not None and not H.normalize:
             raise ValueError(
                 "samples= measures on a part of the data, and the sum over a part is not the sum over all: build the "
@@ -142,10 +147,32 @@ class SpectrumTracker:
         self._writers = tuple(writers)
         self._progress = progress
         self.count = int(start)
-        self.records = None if directory is None else Records(directory)
+        self.records = Records(directory) if directory is not None and self._is_first else None
         self._here: dict[int, Measurement] = {}
-        if self.records is not None:
-            self.records.settle({**self._settings, "samples": samples, "dim": H.shape[0], "curvature": _kind(H)})
+        settings = {**self._settings, "samples": samples, "dim": H.shape[0], "curvature": _kind(H)}
+        self._by_the_first(lambda: None if self.records is None else self.records.settle(settings))
+
+    @property
+    def _is_first(self) -> bool:
+        return self._group is None or self._group.rank == 0
+
+    def _by_the_first(self, work: Callable[[], Any]) -> Any:
+        """What rank 0's work returns, on every rank, or raises there; elsewhere as RankError."""
+        if self._group is None:
+            return work()
+        answer: tuple[bool, Any] = (True, None)
+        error: Exception | None = None
+        if self._is_first:
+            try:
+                answer = (True, work())
+            except Exception as raised:
+                answer, error = (False, str(raised)), raised
+        good, value = self._group.share(answer)[0]
+        if error is not None:
+            raise error
+        if not good:
+            raise RankError(f"rank 0 has failed: {value}")
+        return value
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -160,7 +187,7 @@ class SpectrumTracker:
         `loss` is for `loss_change`; `step` the number of steps done, where the loop counts by itself.
         """
         self.count = self.count + 1 if step is None else int(step)
-        if self._due(self.count) or self._changed(loss):
+        if self._due(self.count) or (self._loss_change is not None and self._by_the_first(lambda: self._changed(loss))):
             if loss is not None:
                 self._last_loss = float(loss)
             return self.measure()
@@ -168,11 +195,16 @@ class SpectrumTracker:
 
     def measure(self) -> Measurement:
         """Measure now, or return the record of an earlier run for this step."""
-        found = self._here.get(self.count) if self.records is None else self.records.get(self.count)
+        found: Measurement | None = self._by_the_first(
+            lambda: self._here.get(self.count) if self.records is None else self.records.get(self.count)
+        )
         if found is not None:
+            if not self._is_first:
+                self._here[self.count] = found
             return found
         self._H.reproducible()
-        with tqdm(total=3, desc=f"step {self.count}", leave=False, disable=not self._progress) as bar:
+        hidden = not (self._progress and self._is_first)
+        with tqdm(total=3, desc=f"step {self.count}", leave=False, disable=hidden) as bar:
 
             def tell(what: str) -> None:
                 bar.set_postfix_str(what)
@@ -187,13 +219,18 @@ class SpectrumTracker:
                 **self._settings,
             )
         self._H.release()  # training needs the memory, and changes the parameters anyway
+        self._by_the_first(lambda: self._keep(measurement))
+        if not self._is_first:
+            self._here[self.count] = measurement
+        return measurement
+
+    def _keep(self, measurement: Measurement) -> None:
         if self.records is None:
             self._here[self.count] = measurement
         else:
             self.records.add(measurement)
         for writer in self._writers:
             writer(measurement)
-        return measurement
 
     def to_dataframe(self) -> Any:
         """Return the numbers of all measurements as a pandas DataFrame, a row for each, indexed by step."""
@@ -211,8 +248,7 @@ class SpectrumTracker:
         return float("nan") if self.optimizer is None else float(self.optimizer.param_groups[0]["lr"])
 
     def _changed(self, loss: float | None) -> bool:
-        if self._loss_change is None:
-            return False
+        assert self._loss_change is not None
         if loss is None:
             raise ValueError("loss_change is given, so that step() needs the loss: tracker.step(loss.item())")
         if self._last_loss != self._last_loss:

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cases.ranked import curvature, failing_network, network, on_ranks  # noqa: E402
+from cases.ranked import curvature, failing_network, network, on_ranks, population  # noqa: E402
 from cases.soak import SOAK  # noqa: E402
 
 import fastlanczos as fl  # noqa: E402
@@ -51,6 +51,19 @@ def test_products_loss_and_eigenvalues_are_those_of_the_whole_data(tmp_path, siz
 
 def test_a_rank_whose_network_fails_is_told_to_the_others(tmp_path):
     first, second = on_ranks(2, failing_network, folder=tmp_path, timeout=10)
+    assert second["raised"] == "ValueError"
+    assert first["raised"] == "RankError"
+    assert "rank 1 has failed" in first["says"]
+
+
+def test_statistics_of_the_population_are_those_of_all_ranks_data(tmp_path):
+    expected = population(0, 0)
+    for product in on_ranks(2, population, folder=tmp_path):
+        np.testing.assert_allclose(product, expected, atol=1e-13 * np.abs(expected).max())
+
+
+def test_a_rank_that_fails_as_statistics_are_collected_is_told_to_the_others(tmp_path):
+    first, second = on_ranks(2, population, True, folder=tmp_path, timeout=10)
     assert second["raised"] == "ValueError"
     assert first["raised"] == "RankError"
     assert "rank 1 has failed" in first["says"]

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from cases.ranked import cut, density, diagonal, eigenpairs, failing, lanczos, on_ranks, refused, sums
+from cases.ranked import cut, density, diagonal, eigenpairs, failing, functions, lanczos, on_ranks, refused, sums
 from cases.soak import SOAK
 
 import fastlanczos as fl
@@ -110,11 +110,42 @@ def test_sums_are_those_of_one_process(tmp_path, what):
         assert grown == pytest.approx(np.sqrt(d).sum(), rel=2e-3)
 
 
-@pytest.mark.parametrize("function", ["diagonal", "funm_multiply", "sigma", "preconditioner", "deflated"])
+@pytest.mark.parametrize("function", ["diagonal", "sigma", "preconditioner", "deflated"])
 def test_what_wants_whole_vectors_refuses_parts(tmp_path, function):
     (found,) = on_ranks(1, refused, function, folder=tmp_path)
     assert found["raised"] in ("TypeError", "ValueError")
     assert re.search("ShardedOperator|shared out", found["says"])
+
+
+def test_b_of_another_length_is_told(tmp_path):
+    (found,) = on_ranks(1, refused, "funm_multiply", folder=tmp_path)
+    assert found["raised"] == "ValueError"
+    assert "A has dimension 20, and b shape (10,)" in found["says"]
+
+
+@pytest.mark.parametrize("size", RANKS)
+def test_functions_of_the_matrix_and_their_diagonals_are_those_of_one_process(tmp_path, size):
+    found = on_ranks(size, functions, folder=tmp_path)
+    d = np.linspace(1, 3, 900)
+    b = np.sin(np.arange(900.0))
+    whole = {name: np.concatenate([one[name] for one in found]) for name in ("sqrt", "exp")}
+    np.testing.assert_allclose(whole["sqrt"], np.stack([np.sqrt(d) * b, np.sqrt(d) * d], axis=1), atol=1e-8)
+    np.testing.assert_allclose(whole["exp"], np.exp(d) * b, atol=1e-7)
+    given = {"dim": 900, "seed": 0, "method": "hutchinson"}
+    one_process = {
+        "inverse": fl.diagonal(lambda v: d * v, "inv", num_probes=40, **given),
+        "itself": fl.diagonal(lambda v: d * v, num_probes=4, **given),
+        "accurate": fl.diagonal(lambda v: d * v, "log", rtol=0.2, **given),
+        "bounded": fl.diagonal(lambda v: d * v, "inv", num_steps=30, bounds=(1.0, 3.0), **given),
+    }
+    for name, expected in one_process.items():
+        value = np.concatenate([one[name].value for one in found])
+        np.testing.assert_allclose(value, expected.value, atol=1e-9)
+        assert {(one[name].num_probes, one[name].num_matvecs) for one in found} == {
+            (expected.num_probes, expected.num_matvecs)
+        }
+        error = np.concatenate([np.broadcast_to(one[name].quadrature_error, one[name].value.shape) for one in found])
+        np.testing.assert_allclose(error, expected.quadrature_error, atol=1e-9)
 
 
 def test_rows_are_dealt_out_to_all(tmp_path):

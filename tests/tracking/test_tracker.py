@@ -6,12 +6,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from cases import tracked_training  # noqa: E402
 from cases.networks import batches, mlp  # noqa: E402
+from cases.ranked import on_ranks, tracked  # noqa: E402
 from cases.soak import SOAK  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
@@ -164,3 +166,33 @@ def test_a_part_of_a_sum_is_refused():
     H = flt.HessianOperator(mlp(), F.cross_entropy, batches(), normalize=False)
     with pytest.raises(ValueError, match="build the operator with normalize=True"):
         flt.SpectrumTracker(H, samples=4)
+
+
+@pytest.mark.parametrize("kind", ["plain", "FSDP2"])
+def test_all_ranks_measure_and_the_first_writes(tmp_path, kind):
+    folder = tmp_path / "records"
+    for again in (False, True):
+        ranks = tmp_path / str(again)
+        ranks.mkdir()
+        first, second = on_ranks(2, tracked, str(folder), kind, folder=ranks)
+        assert "raised" not in first, first
+        assert first["steps"] == second["steps"] == [1, 2, 3, 4]  # by the first's loss
+        assert (first["written"], second["written"]) == (0 if again else 4, 0)
+        assert first["top"].tobytes() == second["top"].tobytes()
+        assert first["samples"] == 37
+    assert len(list(folder.glob("step-*.json"))) == 4
+    if kind == "plain":
+        (tmp_path / "alone").mkdir()
+        alone = tracked(0, 0, str(tmp_path / "alone"))
+        np.testing.assert_allclose(first["top"], alone["top"], rtol=1e-4)
+        np.testing.assert_allclose(first["concentration"], alone["concentration"], atol=1e-3)
+        assert first["loss"] == pytest.approx(alone["loss"], rel=1e-12)
+
+
+def test_settings_of_another_run_are_told_to_all_ranks(tmp_path):
+    for bad in (False, True):
+        ranks = tmp_path / str(bad)
+        ranks.mkdir()
+        found = on_ranks(2, tracked, str(tmp_path / "records"), "plain", 2, bad, folder=ranks)
+    assert [one["raised"] for one in found] == ["ValueError", "RankError"]
+    assert all("another run's measurements" in one["says"] for one in found)
