@@ -1,13 +1,15 @@
-"""The Hessian's density of a small transformer, data and vectors shared out over ranks:
+"""The Hessian's density of a small transformer, with parameters, data and vectors shared out over ranks:
 
     torchrun --nproc-per-node 2 examples/distributed_density.py
 
-Every rank has the model and half of the sequences. The density is that of all of them; rank 0 draws it.
+Each rank keeps its part of the parameters (FSDP2) and of the sequences. The density is that of all of them; rank 0
+draws it.
 """
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
 import fastlanczos as fl
 import fastlanczos.torch as flt
@@ -34,11 +36,14 @@ class LanguageModel(nn.Module):
         return self.last(self.layers(self.table(letters), mask=mask, is_causal=True)).transpose(1, 2)
 
 
-model = nn.parallel.DistributedDataParallel(LanguageModel())
+model = LanguageModel()
+for layer in model.layers.layers:
+    fully_shard(layer)
+fully_shard(model)
 letters = torch.randint(50, (48, 17))
 mine = letters[rank::ranks]
 data = [(part[:, :-1], part[:, 1:]) for part in mine.split(8)]
-H = flt.HessianOperator(model, nn.functional.cross_entropy, data, group=dist.group.WORLD)
+H = flt.HessianOperator(model, nn.functional.cross_entropy, data)
 density = fl.spectral_density(H, num_probes=4, num_steps=40, seed=0, progress=rank == 0)
 print(f"rank {rank}: {H.local_dim} of {H.shape[0]} entries of each vector, {len(mine)} of {len(letters)} sequences")
 if rank == 0:

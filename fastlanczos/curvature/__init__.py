@@ -17,6 +17,7 @@
 | `memory`          | `Memory`: what a run needs, in bytes                                      |
 | `preconditioned`  | P^1/2 H P^1/2 with an optimizer's second moments                          |
 | `replicas`        | parts of the data on many ranks: sums over them, vectors shared out       |
+| `dropout`         | dropout without a seed, refused                                           |
 | `weight_decay`    | the diagonal that weight decay adds                                       |
 | `concentration`   | `gradient_concentration`: where the gradient lies in the spectrum         |
 """

@@ -117,6 +117,8 @@ class HessianOperator(CurvatureOperator):
     True
     """
 
+    _by_module = True
+
     def _graph(self, piece: Any, evaluation: Evaluation) -> Graph:
         return HessianGraph(evaluation)
 

@@ -12,6 +12,7 @@ import torch
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.curvature.differences import Differences
+from fastlanczos.curvature.dropout import refuse_dropout
 from fastlanczos.curvature.graphs import Graph
 from fastlanczos.curvature.memory import Memory
 from fastlanczos.curvature.products import Products, needs_parameters, put
@@ -33,6 +34,8 @@ __all__ = ["CurvatureOperator"]
 
 class CurvatureOperator(ABC):
     """A symmetric matrix over a model's parameters, the mean over a data set; see `HessianOperator`."""
+
+    _by_module = False  # whether products are made of what is differentiated in gathered parameters alone
 
     def __init__(
         self,
@@ -97,17 +100,18 @@ class CurvatureOperator(ABC):
         self._model, self._dtype = model, dtype
         self._space = ParameterSpace(model, params)
         self._decay = decay_of(model, self._space, weight_decay)
-        sharding = sharding_of(model, self._space.tensors(), group)
-        self._replicas = (
-            None
-            if group is None and sharding is None
-            else Replicas(group, self._space.dim, sharding, of_all_data=batch_statistics == "population")
-        )
+        sharding = sharding_of(model, group)
+        self._replicas, space = None, self._space
+        if group is not None or sharding is not None:
+            population = batch_statistics == "population"
+            self._replicas = replicas = Replicas(group, self._space.sizes, sharding, of_all_data=population)
+            if sharding is not None and self._by_module and products == "exact" and not (population or compile):
+                space, schedule = replicas.gather_by_module(model, sharding, self._space, schedule)
         statistics = BatchNormStatistics(batch_statistics)
         function = ModelFunction(model, Loss(loss_fn, reduction), forward, statistics, seed)
         self._products = Products(
             model,
-            self._space,
+            space,
             function,
             Pieces(data, self.device, dtype, self._space.devices, progress),
             self._graph,
@@ -122,7 +126,7 @@ class CurvatureOperator(ABC):
             replicas=self._replicas,
         )
         if seed is None:
-            _refuse_dropout(model)
+            refuse_dropout(model)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -142,10 +146,20 @@ class CurvatureOperator(ABC):
 
     def local_matvec(self, part: Any) -> Any:
         """Return this rank's part of A v for its part of v, NumPy's, as runs over ranks need it."""
-        assert self._replicas is not None
-        product = torch.empty(self.shape[0], dtype=torch.float64, device=self.device)
-        self._times([torch.from_numpy(self._replicas.whole(part)).to(self.device)], [product])
-        return self._replicas.shared.part(product.cpu().numpy())
+        replicas = self._replicas
+        assert replicas is not None
+        v = torch.from_numpy(part if replicas.gathering else replicas.whole(part)).to(self.device)
+        product = self._products.empty()
+        if replicas.gathering is None:
+            self._times([v], [product])
+            return replicas.shared.part(product.cpu().numpy())
+        with replicas.watched():
+            self._products.times([v], [product])
+        weight, divisor = self._denominators()
+        decay = self._decay
+        if isinstance(decay, torch.Tensor):
+            decay = torch.from_numpy(replicas.shared.part(decay.cpu().numpy())).to(self.device)
+        return (product * (weight / divisor) + decay * v).cpu().numpy()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -228,7 +242,7 @@ class CurvatureOperator(ABC):
 
         One pass over the data.
         """
-        total = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)
+        total = self._products.empty().zero_()
 
         def visit(piece: Any) -> BatchLoss:
             if self._products.differences is not None:
@@ -236,7 +250,7 @@ class CurvatureOperator(ABC):
             evaluation = self._products.evaluate(piece)
             needs_parameters(evaluation)
             gradients = torch.autograd.grad(evaluation.loss.total, evaluation.leaves, materialize_grads=True)
-            for place, gradient in zip(self._space.split(total), gradients, strict=True):
+            for place, gradient in zip(self._products.split(total), gradients, strict=True):
                 put(place, gradient, add=True)
             return evaluation.loss
 
@@ -246,7 +260,7 @@ class CurvatureOperator(ABC):
         if self._replicas is None:
             total /= self._products.divisor(denominator)
         else:
-            self._replicas.add_up([total], 1.0, self._denominators(denominator)[1])
+            total = self._replicas.added_up([total], 1.0, self._denominators(denominator)[1])[0]
         return total + self._decay * flat
 
     def _add_gradient(self, piece: Any, total: torch.Tensor) -> BatchLoss:
@@ -385,13 +399,16 @@ class CurvatureOperator(ABC):
 
     def _times(self, vectors: Sequence[torch.Tensor], products: Sequence[torch.Tensor]) -> None:
         """Write A v into the float64 tensor of `products` for each vector."""
-        if self._replicas is None:
+        replicas = self._replicas
+        if replicas is None:
             self._products.times(vectors, products)
         else:
-            with self._replicas.watched():
-                self._products.times(vectors, products)
-            weight, divisor = self._denominators()
-            self._replicas.add_up(products, weight, divisor)
+            mine = [replicas.mine(v) for v in vectors]
+            made = products if replicas.gathering is None else [self._products.empty() for _ in products]
+            with replicas.watched():
+                self._products.times(mine, made)
+            for product, whole in zip(products, replicas.added_up(made, *self._denominators()), strict=True):
+                product.copy_(whole)
         for v, product in zip(vectors, products, strict=True):
             if isinstance(self._decay, torch.Tensor):
                 product.addcmul_(self._decay, v.double())
@@ -427,23 +444,3 @@ def _tensor(x: Any) -> torch.Tensor:
     if not x.flags.writeable or any(stride < 0 for stride in x.strides):
         x = np.array(x, order="K")
     return torch.from_numpy(x)
-
-
-def _refuse_dropout(model: torch.nn.Module) -> None:
-    active = [
-        name or type(module).__name__
-        for name, module in model.named_modules()
-        if module.training and _dropout_probability(module) > 0
-    ]
-    if active:
-        raise ValueError(
-            f"dropout is on ({', '.join(active[:4])}), so each product would belong to a different matrix. Call "
-            "model.eval(), or pass seed= to use the same masks in every product"
-        )
-
-
-def _dropout_probability(module: torch.nn.Module) -> float:
-    # Dropout layers call it p; attention and recurrent layers call it dropout.
-    name = "p" if isinstance(module, torch.nn.modules.dropout._DropoutNd) else "dropout"
-    value = getattr(module, name, 0.0)
-    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -72,6 +72,8 @@ class Products:
         self._size: GraphSize | None = None  # measured, where the schedule is chosen here
         self.differences = differences
         self._replicas = replicas
+        self._gathering = None if replicas is None else replicas.gathering
+        function.gathering = self._gathering
         self._check = check
         self._normalize = normalize
         self._seen: Any = None
@@ -212,7 +214,9 @@ class Products:
             self.graphs = None
             if not self._given and self.snapshot is not None and not self.snapshot.same_modes(self._model):
                 self.schedule = None  # samples that did not depend on one another may do so now
-            self.snapshot = Snapshot(self._model, self._space, self._dtype)
+            self.snapshot = Snapshot(
+                self._model, self._space, self._dtype, None if self._replicas is None else self._replicas.piece
+            )
             self.snapshot.lay_out(self.schedule is not None and self.schedule.channels_last)
             self._mixed = len({(leaf.device, leaf.dtype) for leaf in self.snapshot.leaves}) > 1
             self.pieces.begin_anew()
@@ -262,7 +266,8 @@ class Products:
                 "couples the samples of a batch: use a schedule with batch_size=None"
             )
         forward = self.schedule.graphs == "forward"
-        graph = self._forward_graph_of(piece, evaluation) if forward else self._graph_of(piece, evaluation)
+        with nullcontext() if self._gathering is None else self._gathering.saving(self.snapshot.parameters):  # type: ignore[union-attr]
+            graph = self._forward_graph_of(piece, evaluation) if forward else self._graph_of(piece, evaluation)
         self._reached |= graph.reached
         return graph
 
@@ -297,8 +302,38 @@ class Products:
         return [*self.snapshot.parameters.values(), *self.snapshot.buffers.values()]
 
     def visit(self, visit: Callable[[Any], BatchLoss]) -> tuple[int, float]:
-        """Visit each piece; return the number of samples and the divisor of the mean, as `Pieces.visit`."""
-        return self.pieces.visit(visit, None if self.schedule is None else self.schedule.batch_size)
+        """Visit each piece; return the number of samples and the divisor of the mean, as `Pieces.visit`.
+
+        Where ranks gather parameters together, one without further pieces visits its last one, as nothing, until all
+        are done.
+        """
+        size = None if self.schedule is None else self.schedule.batch_size
+        if self._gathering is None or self._replicas is None:
+            return self.pieces.visit(visit, size)
+        any_goes_on, last = self._replicas.any, None
+
+        def in_step(piece: Any) -> BatchLoss:
+            nonlocal last
+            any_goes_on(True)
+            last = piece
+            return visit(piece)
+
+        totals = self.pieces.visit(in_step, size)
+        self.function.weight = 0.0
+        try:
+            while any_goes_on(False):
+                visit(last)
+        finally:
+            self.function.weight = 1.0
+        return totals
+
+    def empty(self) -> torch.Tensor:
+        """Return memory for a product."""
+        return torch.empty(self._space.dim, dtype=torch.float64, device=self._space.device)
+
+    def split(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """Return the parts of such a vector, as the leaves are shaped."""
+        return self._space.split(flat)
 
     def _planned(self) -> Schedule:
         """Choose the schedule by a look at the first batch."""
@@ -347,7 +382,7 @@ class Products:
         parameters = sum(p.nbytes for p in self._space.tensors().values())
         if parameters <= MANY:
             return True
-        if self.differences is not None:
+        if self.differences is not None or self._gathering is not None:
             return False
         with self.computing():
             schedule = self.schedule or self._planned()

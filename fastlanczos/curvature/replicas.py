@@ -8,14 +8,18 @@ A model whose parameters are DTensors is gathered as well while it is multiplied
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from fastlanczos.arrays.cpu import Float64
+from fastlanczos.curvature.schedule import Schedule
+from fastlanczos.model.gathering import Gathering
+from fastlanczos.model.parameters import ParameterSpace
 from fastlanczos.model.sharded import Sharding
 from fastlanczos.model.statistics import Moments
 from fastlanczos.ranks.group import as_group
@@ -25,9 +29,17 @@ __all__ = ["Replicas", "unwrapped"]
 
 
 class Replicas:
-    """The ranks of `group`, with an n-th part of `dim` entries each, or the parts of a `sharding`."""
+    """The ranks of `group`, with as much each of the flat vector of parameters of these `sizes`, or as `sharding` says.
 
-    def __init__(self, group: Any, dim: int, sharding: Sharding | None = None, *, of_all_data: bool = False) -> None:
+    With `gathering` products are sums over the ranks as they come, of this rank's entries alone.
+    """
+
+    def __init__(
+        self, group: Any, sizes: dict[str, int], sharding: Sharding | None = None, *, of_all_data: bool = False
+    ) -> None:
+        dim = sum(sizes.values())
+        self.gathering: Gathering | None = None
+        self.piece: Callable[[str, torch.Tensor], torch.Tensor] | None = None  # this rank's of a parameter
         members = as_group(group if sharding is None else sharding.group)
         self.copies = 1
         # Parameters that are gathered, and statistics of all data, are asked for by all ranks or none.
@@ -36,8 +48,8 @@ class Replicas:
             self.shared = Shared(members, [len(part) for part in np.array_split(np.arange(dim), members.size)])
         else:
             self.copies = sharding.copies
-            lengths = [int((part[:, 1] - part[:, 0]).sum()) for part in sharding.parts]
-            self.shared = Shared(members, lengths, sharding.parts)
+            parts = sharding.parts(sizes)
+            self.shared = Shared(members, [int((part[:, 1] - part[:, 0]).sum()) for part in parts], parts)
 
     def any(self, true: bool) -> bool:
         """Return whether it is true on some rank."""
@@ -49,7 +61,8 @@ class Replicas:
         try:
             yield
         except BaseException:
-            self.shared.tell(0)
+            if self.gathering is None:  # otherwise the others wait for parameters, and are told when the process ends
+                self.shared.tell(0)
             raise
         self.shared.gather(np.empty(0))
 
@@ -57,13 +70,39 @@ class Replicas:
         """Return the sum over the ranks, of which some may have the same data."""
         return self.shared.total(number) / self.copies
 
-    def add_up(self, vectors: Sequence[torch.Tensor], weight: float, divisor: float) -> None:
-        """Replace float64 vectors by the ranks' sums of weight times theirs, divided by `divisor`."""
+    def gather_by_module(
+        self, model: torch.nn.Module, sharding: Sharding, space: ParameterSpace, schedule: Schedule | None
+    ) -> tuple[ParameterSpace, Schedule | None]:
+        """Gather parameters by modules from now on if they lie so; the space that products have, and their schedule."""
+        if sharding.units is None:
+            return space, schedule
+        schedule = schedule or Schedule("rebuilt")
+        if schedule.graphs not in ("kept", "rebuilt"):
+            raise ValueError(f"sharded parameters take graphs that are kept or rebuilt, the schedule is: {schedule}")
+        self.gathering = Gathering(model, sharding.units, self.shared, sharding.layouts)
+        self.agree = True
+        rank = self.shared.group.rank
+        self.piece = lambda name, p: sharding.piece(name, p, rank)
+        own = {name: int((s[rank][:, 1] - s[rank][:, 0]).sum()) for name, s in sharding.layouts.items()}
+        return space.pieces(own), replace(schedule, together=1)
+
+    def mine(self, vector: torch.Tensor) -> torch.Tensor:
+        """Return what products take of a whole vector."""
+        if self.gathering is None:
+            return vector
+        return torch.from_numpy(self.shared.part(vector.cpu().numpy())).to(vector.device)
+
+    def added_up(self, vectors: Sequence[torch.Tensor], weight: float, divisor: float) -> list[torch.Tensor]:
+        """Return the whole of float64 vectors that products made: the ranks' sums of weight times theirs, divided."""
+        if self.gathering is not None:  # they are sums already, and pieces
+            scaled = [v.cpu().numpy() * (weight / divisor) for v in vectors]
+            return [torch.from_numpy(self.whole(v)).to(vectors[0].device) for v in scaled]
         for vector in vectors:
             vector.mul_(weight)
             self.shared.group.add_up(vector)
             if divisor * self.copies != 1.0:
                 vector.div_(divisor * self.copies)
+        return list(vectors)
 
     def merged(self, moments: Moments) -> Moments:
         """Return the moments of all ranks' batches, added up in the ranks' order."""

@@ -9,6 +9,7 @@
 | `function`     | `ModelFunction`: the loss at given parameters                                      |
 | `interception` | torch functions replaced while the model runs                                      |
 | `sharded`      | models whose parameters are DTensors (FSDP2, tensor parallel): gathered            |
+| `gathering`    | parameters of FSDP2 gathered module by module, differentiably                      |
 | `statistics`   | which statistics batch norm uses                                                   |
 | `activations`  | activations that modules write out in several operations                           |
 | `checkpoints`  | activation checkpointing: what is computed again, and with which parameters        |

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fastlanczos.model.activations import activations
 from fastlanczos.model.checkpoints import checkpoints
+from fastlanczos.model.gathering import Gathering
 from fastlanczos.model.interception import Interception
 from fastlanczos.model.losses import BatchLoss, Loss
 from fastlanczos.model.parameters import ParameterSpace
@@ -35,19 +36,29 @@ class Evaluation:
 
 
 class Snapshot:
-    """A model's parameters, buffers and modes as they were: copies, so that graphs outlive a step of training."""
+    """A model's parameters, buffers and modes as they were: copies, so that graphs outlive a step of training.
 
-    def __init__(self, model: torch.nn.Module, space: ParameterSpace, dtype: torch.dtype | None) -> None:
+    Of parameters that ranks share out it has all, or with `piece` this rank's pieces alone.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        space: ParameterSpace,
+        dtype: torch.dtype | None,
+        piece: Callable[[str, torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
         def copied(t: torch.Tensor) -> torch.Tensor:
-            t = whole(t)
             return t.detach().clone() if dtype is None or not t.is_floating_point() else t.detach().to(dtype, copy=True)
 
         self._modes, entries = _modes_and_entries(model)
-        self.parameters = {name: copied(p) for name, p in model.named_parameters()}
-        self.buffers = {name: copied(b) for name, b in model.named_buffers()}
+        piece = piece or (lambda name, p: whole(p))
+        self.parameters = {name: copied(piece(name, p)) for name, p in model.named_parameters()}
+        self.buffers = {name: copied(whole(b)) for name, b in model.named_buffers()}
         copies: dict[int, torch.Tensor] = {}
         if dtype is None:  # otherwise what is compared with the model is not what is computed with
-            copies = {id(p): self.parameters[name].detach() for name, p in model.named_parameters() if local(p) is p}
+            kept = ((p, self.parameters[name].detach()) for name, p in model.named_parameters())
+            copies = {id(p): copy for p, copy in kept if local(p) is p and copy.shape == p.shape}
             copies |= {id(b): self.buffers[name] for name, b in model.named_buffers()}
         self._entries = [
             (name, copies[id(t)] if id(t) in copies else copies.setdefault(id(t), local(t).detach().clone()))
@@ -95,6 +106,8 @@ class ModelFunction:
         self.model = model
         self.statistics = statistics
         self.draws = False  # whether a forward pass took random numbers
+        self.gathering: Gathering | None = None  # where a snapshot has pieces of the parameters
+        self.weight = 1.0  # of a batch's loss: 0 where a rank only keeps step with the others
         self._loss = loss
         self._forward = forward or _call
         self._seed = seed
@@ -142,19 +155,22 @@ class ModelFunction:
         backward: Callable[[BatchLoss], object] | None = None,
     ) -> BatchLoss:
         of = {id(a): b for a, b in zip(snapshot.leaves, leaves, strict=True)}
-        state = {f"model.{name}": of.get(id(p), p) for name, p in snapshot.parameters.items()}
+        parameters = {name: of.get(id(p), p) for name, p in snapshot.parameters.items()}
+        gathered = _nothing if self.gathering is None else partial(self.gathering.within, parameters)
+        state = {f"model.{name}": p for name, p in parameters.items()} if self.gathering is None else {}
         state |= {f"model.{name}": b.clone() for name, b in snapshot.buffers.items()}
         if self._seed is not None:
             torch.manual_seed(self._seed)
         before = torch.get_rng_state()
         with ExitStack() as stack:
             stack.enter_context(bare(self.model))
+            stack.enter_context(gathered())
             if backward is None:
                 stack.enter_context(self._differentiable_twice())
             stack.enter_context(interception)
             if backward is None:
                 stack.enter_context(activations(interception))
-                stack.enter_context(checkpoints(interception, partial(self._evaluate_again, state)))
+                stack.enter_context(checkpoints(interception, partial(self._evaluate_again, state, gathered)))
             loss: BatchLoss = torch.func.functional_call(self._whole, state, (batch, interception, backward))
         self.draws = self.draws or not torch.equal(before, torch.get_rng_state())
         if self.draws and self._seed is None:
@@ -172,14 +188,22 @@ class ModelFunction:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         return stack
 
-    def _evaluate_again(self, state: dict[str, torch.Tensor], work: Callable[[], Any]) -> Any:
+    def _evaluate_again(
+        self, state: dict[str, torch.Tensor], gathered: Callable[..., Any], work: Callable[[], Any]
+    ) -> Any:
         """Do what a checkpoint does again, under the conditions of the evaluation."""
-        with self._differentiable_twice(), bare(self.model):
+        with self._differentiable_twice(), bare(self.model), gathered(again=True):
             return torch.func.functional_call(self._again, state, (work,))
 
     def _run(self, model: torch.nn.Module, batch: Any, interception: Interception) -> BatchLoss:
         output, target = self._forward(model, batch)
-        return self._loss(output, target, batch, interception.losses)
+        loss = self._loss(output, target, batch, interception.losses)
+        return loss if self.weight == 1.0 else replace(loss, total=loss.total * self.weight)
+
+
+def _nothing(*, again: bool = False) -> nullcontext[None]:
+    """What stands around an evaluation where nothing is gathered."""
+    return nullcontext()
 
 
 class _Whole(torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -30,6 +31,14 @@ class ParameterSpace:
         self.device = self.devices[0]  # where flat vectors are
         dtypes = [p.dtype for p in parameters.values()]
         self.dtype = max(set(dtypes), key=lambda dtype: torch.finfo(dtype).eps)
+
+    def pieces(self, sizes: dict[str, int]) -> ParameterSpace:
+        """Return the space of flat pieces of the parameters, with so many entries each."""
+        space = copy(self)
+        space.sizes = {name: sizes[name] for name in self.names}
+        space.shapes = {name: torch.Size([size]) for name, size in space.sizes.items()}
+        space.dim = sum(space.sizes.values())
+        return space
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the model's own parameters, as they are now."""

@@ -1,13 +1,14 @@
 """Models whose parameters are DTensors, of FSDP2 or of tensor parallelism: gathered, and called without their hooks.
 
 FSDP2's hooks gather and free parameters around each module, and what they free a second derivative needs. So a model is
-called on parameters that are gathered beforehand, with the hooks of torch.distributed out of the way.
+called with the hooks of torch.distributed out of the way, on parameters that are gathered beforehand, or by hooks of
+this package (gathering.py).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastlanczos.ranks.group import Group, as_group
+from fastlanczos.ranks.group import as_group
 
 __all__ = ["Sharding", "bare", "local", "sharding_of", "whole"]
+
+Stretches = NDArray[np.int64]  # (m, 2): where stretches of neighbours begin and end
 
 
 def whole(t: torch.Tensor) -> torch.Tensor:
@@ -54,17 +57,34 @@ class Sharding:
     """How the entries of some parameters lie on the ranks of a group.
 
     `parts[rank]` are the stretches (m, 2) of the flat vector, first and end of each, that a rank has to itself: of what
-    several have, each of them gets its portion. `copies` is how many ranks have the same data.
+    several have, each of them gets its portion. `layouts[name][rank]` says the same of each parameter of the model.
+    `copies` is how many ranks have the same data. `units` is the class of modules that can be gathered one by one
+    (FSDP2's), None where parameters lie in other ways.
     """
 
-    def __init__(self, group: Any, parts: list[NDArray[np.int64]], copies: int) -> None:
+    def __init__(self, group: Any, layouts: dict[str, list[Stretches]], copies: int, units: type | None) -> None:
         self.group = group
-        self.parts = parts
+        self.layouts = layouts
         self.copies = copies
+        self.units = units
+
+    def parts(self, sizes: dict[str, int]) -> list[Stretches]:
+        """Return each rank's stretches of the flat vector of some parameters of these sizes."""
+        firsts = np.concatenate([[0], np.cumsum(list(sizes.values()))[:-1]]).astype(np.int64)
+        moved = [[first + s for s in self.layouts[name]] for name, first in zip(sizes, firsts, strict=True)]
+        return [np.concatenate(of_rank) for of_rank in zip(*moved, strict=True)]
+
+    def piece(self, name: str, p: torch.Tensor, rank: int) -> torch.Tensor:
+        """Return this rank's entries of a parameter, flat, not copied where they are neighbours."""
+        if _is_dtensor(p):  # there are units: all of its entries here are this rank's alone
+            return local(p).flatten()
+        flat = p.detach().flatten()
+        some = [flat[first:end] for first, end in self.layouts[name][rank].tolist()]
+        return some[0] if len(some) == 1 else torch.cat(some or [flat[:0]])
 
 
-def sharding_of(model: torch.nn.Module, parameters: dict[str, torch.Tensor], group: Any) -> Sharding | None:
-    """Return how a model's chosen parameters lie on the ranks of its mesh; None where no parameter is a DTensor."""
+def sharding_of(model: torch.nn.Module, group: Any) -> Sharding | None:
+    """Return how a model's parameters lie on the ranks of its mesh; None where none is a DTensor."""
     meshes = {p.device_mesh for p in model.parameters() if _is_dtensor(p)}  # type: ignore[attr-defined]
     if not meshes:
         return None
@@ -76,11 +96,16 @@ def sharding_of(model: torch.nn.Module, parameters: dict[str, torch.Tensor], gro
         raise ValueError(
             f"the parameters lie on a mesh of {largest.size()} ranks, and group has {members.size}: leave group out"
         )
-    first, mine = 0, []
-    for p in parameters.values():
-        mine.append(first + _stretches(p))
-        first += p.numel()
-    return Sharding(group, _each_once(members, mine), _copies(model, members.size))
+    named = dict(model.named_parameters())
+    everyones = members.share([_stretches(p) for p in named.values()])
+    layouts, alone = {}, True
+    for (name, p), of_ranks in zip(named.items(), zip(*everyones, strict=True), strict=True):
+        layouts[name], divided = _each_once(of_ranks)
+        alone = alone and not (divided and _is_dtensor(p))
+    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
+    copies = _copies(model, members.size, kind)
+    fsdp = kind is not None and any(isinstance(module, kind) for module in model.modules())
+    return Sharding(group, layouts, copies, kind if alone and fsdp and copies == 1 else None)
 
 
 def _group_of(mesh: Any) -> Any:
@@ -91,7 +116,7 @@ def _group_of(mesh: Any) -> Any:
     raise ValueError(f"the parameters lie on {mesh}, a part of the world: pass the group of its ranks as group=")
 
 
-def _stretches(p: torch.Tensor) -> NDArray[np.int64]:
+def _stretches(p: torch.Tensor) -> Stretches:
     """The entries of this rank in the flat parameter, (m, 2): where stretches of neighbours begin and end."""
     if not _is_dtensor(p):
         return np.array([[0, p.numel()]])
@@ -107,21 +132,19 @@ def _stretches(p: torch.Tensor) -> NDArray[np.int64]:
     return np.stack([own[np.r_[0, cuts + 1]], own[np.r_[cuts, own.size - 1]] + 1], axis=1)
 
 
-def _each_once(members: Group, mine: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    """The stretches of every rank, with those that several ranks have divided among them."""
-    everyones = members.share(mine)
-    parts: list[list[NDArray[np.int64]]] = [[] for _ in everyones]
-    for of_ranks in zip(*everyones, strict=True):  # one parameter
-        same: dict[bytes, list[int]] = {}
-        for rank, stretches in enumerate(of_ranks):
-            same.setdefault(stretches.tobytes(), []).append(rank)
-        for ranks in same.values():
-            for portion, rank in enumerate(ranks):
-                parts[rank].append(_portion(of_ranks[rank], portion, len(ranks)))
-    return [np.concatenate(part) for part in parts]
+def _each_once(of_ranks: Sequence[Stretches]) -> tuple[list[Stretches], bool]:
+    """A parameter's stretches on every rank, those that several have divided among them, and whether there are such."""
+    same: dict[bytes, list[int]] = {}
+    for rank, stretches in enumerate(of_ranks):
+        same.setdefault(stretches.tobytes(), []).append(rank)
+    parts = list(of_ranks)
+    for ranks in same.values():
+        for portion, rank in enumerate(ranks):
+            parts[rank] = _portion(of_ranks[rank], portion, len(ranks))
+    return parts, any(len(ranks) > 1 and len(of_ranks[ranks[0]]) for ranks in same.values())
 
 
-def _portion(stretches: NDArray[np.int64], portion: int, of: int) -> NDArray[np.int64]:
+def _portion(stretches: Stretches, portion: int, of: int) -> Stretches:
     """One of `of` portions of equally many entries."""
     lengths = stretches[:, 1] - stretches[:, 0]
     ends = np.cumsum(lengths)
@@ -133,12 +156,12 @@ def _portion(stretches: NDArray[np.int64], portion: int, of: int) -> NDArray[np.
     return np.asarray(np.stack([first, last], axis=1)[last > first])
 
 
-def _copies(model: torch.nn.Module, size: int) -> int:
+def _copies(model: torch.nn.Module, size: int, kind: type | None) -> int:
     """How many ranks have the same data: those that differ in what is not FSDP2's part of the mesh."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    kind = getattr(fsdp, "FSDPModule", ())
     for module in model.modules():
-        group = getattr(module._get_fsdp_state(), "_fsdp_param_group", None) if isinstance(module, kind) else None
+        is_unit = kind is not None and isinstance(module, kind)
+        state = module._get_fsdp_state() if is_unit else None  # type: ignore[operator]
+        group = getattr(state, "_fsdp_param_group", None)
         if group is not None:
             return size // int(group.mesh_info.mesh.size())
     tensor_parallel = any(

@@ -24,8 +24,11 @@ class Group(Protocol):
     def share(self, thing: Any) -> list[Any]:
         """Return every rank's object, which can be pickled."""
 
+    def gather_tensors(self, tensor: Any) -> list[Any]:
+        """Return every rank's tensor, all of one size and dtype."""
+
     def add_up(self, tensor: Any) -> None:
-        """Replace a float64 tensor by the sum of every rank's, which has the same bits on all of them."""
+        """Replace a tensor by the sum of every rank's, which has the same bits on all of them."""
 
 
 class _TorchGroup:
@@ -57,6 +60,13 @@ class _TorchGroup:
         self._dist.all_gather_object(everyones, thing, group=self._group)
         return everyones
 
+    def gather_tensors(self, tensor: Any) -> list[Any]:
+        """Return every rank's tensor."""
+        moved = tensor.to(self._device).contiguous()
+        everyones = [self._torch.empty_like(moved) for _ in range(self.size)]
+        self._dist.all_gather(everyones, moved, group=self._group)
+        return [theirs.to(tensor.device) for theirs in everyones]
+
     def add_up(self, tensor: Any) -> None:
         """Replace a tensor by the sum of every rank's."""
         moved = tensor.to(self._device)
@@ -83,6 +93,13 @@ class _MpiGroup:
     def share(self, thing: Any) -> list[Any]:
         """Return every rank's object."""
         return list(self._communicator.allgather(thing))
+
+    def gather_tensors(self, tensor: Any) -> list[Any]:
+        """Return every rank's tensor."""
+        mine = tensor.cpu().numpy()
+        everyones = np.empty((self.size, *mine.shape), mine.dtype)
+        self._communicator.Allgather(np.ascontiguousarray(mine), everyones)
+        return [tensor.new_tensor(theirs) for theirs in everyones]
 
     def add_up(self, tensor: Any) -> None:
         """Replace a tensor by the sum of every rank's."""

@@ -82,6 +82,22 @@ class Shared:
             raise RankError(f"rank {ranks} has failed in a product with the operator: its own error says how")
         return np.ascontiguousarray(told[:, 1:])
 
+    def gather_tensors(self, tensor: Any) -> list[Any]:
+        """Return every rank's tensor, all of one size; RankError where a rank does not answer."""
+        try:
+            return self.group.gather_tensors(tensor)
+        except RuntimeError as error:
+            raise RankError(f"rank {self.group.rank} waits in vain for {self._gone()}: {error}") from error
+
+    def sum_tensors(self, tensor: Any) -> Any:
+        """Return the sum of every rank's tensor, which has the same bits on all of them; RankError as above."""
+        total = tensor.clone()
+        try:
+            self.group.add_up(total)
+        except RuntimeError as error:
+            raise RankError(f"rank {self.group.rank} waits in vain for {self._gone()}: {error}") from error
+        return total
+
     def _gone(self) -> str:
         """Which ranks have ended, as far as this machine's processes tell; those on other machines may have."""
         here = self._processes[self.group.rank][0]

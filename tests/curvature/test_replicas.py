@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cases.ranked import curvature, failing_network, network, on_ranks, population  # noqa: E402
+from cases.ranked import on_ranks  # noqa: E402
+from cases.ranked_networks import curvature, failing_network, network, population  # noqa: E402
 from cases.soak import SOAK  # noqa: E402
 
 import fastlanczos as fl  # noqa: E402

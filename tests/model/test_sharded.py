@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch.distributed.tensor")
 
-from cases.ranked import divided, divided_curvature, network, on_ranks  # noqa: E402
+from cases.ranked import on_ranks  # noqa: E402
+from cases.ranked_networks import divided, divided_curvature, network  # noqa: E402
 from cases.soak import SOAK  # noqa: E402
 
 import fastlanczos as fl  # noqa: E402
@@ -14,6 +15,7 @@ import fastlanczos.torch as flt  # noqa: E402
 from fastlanczos.model.sharded import _portion, bare  # noqa: E402
 
 CASES = [(2, "FSDP2", {}), (2, "TP", {}), (4, "FSDP2+TP", {}), (2, "FSDP2", {"products": "finite-difference"})]
+CASES += [(2, "FSDP2 GGN", {})]
 CASES += [(3, "FSDP2", {"weight_decay": 0.1, "normalize": False})] if SOAK else []
 
 
@@ -21,7 +23,8 @@ CASES += [(3, "FSDP2", {"weight_decay": 0.1, "normalize": False})] if SOAK else 
 def test_the_matrix_is_that_of_one_process(tmp_path, size, kind, options):
     found = on_ranks(size, divided_curvature, kind, options, folder=tmp_path)
     model, (_, loss, x, y) = divided("plain", size), network()
-    H = flt.HessianOperator(model, loss, [(x, y)], **options)
+    operator = flt.GGNOperator if "GGN" in kind else flt.HessianOperator
+    H = operator(model, loss, [(x, y)], **options)
     n = H.shape[0]
     dense = (H @ torch.eye(n, dtype=torch.float64)).numpy()
     norm, expected = np.abs(dense).max(), H.loss()

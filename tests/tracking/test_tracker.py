@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 
 from cases import tracked_training  # noqa: E402
 from cases.networks import batches, mlp  # noqa: E402
-from cases.ranked import on_ranks, tracked  # noqa: E402
+from cases.ranked import on_ranks  # noqa: E402
+from cases.ranked_networks import tracked  # noqa: E402
 from cases.soak import SOAK  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
