@@ -77,7 +77,8 @@ class HessianOperator(CurvatureOperator):
     group : ProcessGroup, DeviceMesh or mpi4py communicator, optional
         Ranks that all have the model (plain, or wrapped by DistributedDataParallel), each with its part of the data:
         products, loss and gradient are those of the whole data, and runs share their vectors and basis out over the
-        ranks (`H.local_dim` entries here).
+        ranks (`H.local_dim` entries here). Models whose parameters are DTensors (FSDP2, tensor parallel) need none:
+        vectors lie as the parameters do, and FSDP2's units are gathered one by one.
 
     Attributes
     ----------

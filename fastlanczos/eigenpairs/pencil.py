@@ -275,7 +275,8 @@ class Pencil:
             return give(w)
         narrow = {"float64": "float32", "complex128": "complex64"}[self.dtype]
         if isinstance(kind, SharedKind):
-            return w, vectors.array().T if isinstance(vectors, FarRows) else kind.shares.part(vectors).T
+            mine = vectors.array() if isinstance(vectors, FarRows) else kind.shares.part(vectors)
+            return give(w), give(mine).T
         if isinstance(vectors, FarRows):
             assert isinstance(kind, DeviceKind)
             v = vectors.array()

@@ -21,7 +21,17 @@ from fastlanczos.engine.far_vectors import FarVector, GpuArithmetic, SharedArith
 from fastlanczos.engine.host_run import HostRun
 from fastlanczos.ranks.shared import Shared
 
-__all__ = ["DeviceKind", "Kind", "NumpyKind", "SharedKind", "TorchKind", "float64_tensors", "kind_like", "shared_of"]
+__all__ = [
+    "DeviceKind",
+    "Kind",
+    "NumpyKind",
+    "SharedKind",
+    "TorchKind",
+    "float64_tensors",
+    "kind_like",
+    "shared_kind",
+    "shared_of",
+]
 
 
 class Kind(Protocol):
@@ -102,10 +112,11 @@ class NumpyKind:
 
 
 class SharedKind(NumpyKind):
-    """NumPy arrays of this rank's entries of vectors that are shared out."""
+    """Arrays of this rank's entries of vectors that are shared out: NumPy's, or CPU tensors of the given dtype."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, tensors_in: str | None = None) -> None:
         self.shares = shared
+        self._tensors_in = tensors_in
 
     def new_run(self, dim: int, max_steps: int, storage: str | None) -> HostRun:
         """Return a run on this rank's entries, in step with the others."""
@@ -117,7 +128,15 @@ class SharedKind(NumpyKind):
 
     def argument(self, vector: Any) -> Any:
         """Return this rank's part."""
-        return vector.array if isinstance(vector, FarVector) else vector
+        part = vector.array if isinstance(vector, FarVector) else vector
+        if self._tensors_in is None:
+            return part
+        torch = sys.modules["torch"]
+        return torch.from_numpy(part).to(getattr(torch, self._tensors_in))
+
+    def output(self, values: NDArray[Any]) -> Any:
+        """Return an array, or a tensor that shares its memory."""
+        return values if self._tensors_in is None else sys.modules["torch"].from_numpy(values)
 
     def vector(self, part: NDArray[Any]) -> FarVector:
         """Return this rank's part as a vector to compute with."""
@@ -213,6 +232,15 @@ class DeviceKind:
     def longest(self, dim: int) -> int:
         """Return all of them."""
         return dim
+
+
+def shared_kind(shared: Shared, like: Any) -> SharedKind:
+    """Return the kind of this rank's part of vectors: of tensors if `like` is one on the CPU."""
+    if like is None or not (is_tensor(like) or on_device(like)):
+        return SharedKind(shared)
+    if on_device(like):
+        raise TypeError("vectors that are shared out over ranks are on the CPU, and v0 (or like=) is on a GPU")
+    return SharedKind(shared, dtype_name(like.dtype))
 
 
 def kind_like(x: Any, what: str) -> Kind:

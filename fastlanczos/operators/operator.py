@@ -15,7 +15,7 @@ from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import as_float64, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
 from fastlanczos.arrays.frameworks import framework_of
 from fastlanczos.engine.cuda import cuda, to_host
-from fastlanczos.engine.kinds import Kind, NumpyKind, SharedKind, float64_tensors, kind_like
+from fastlanczos.engine.kinds import Kind, NumpyKind, SharedKind, float64_tensors, kind_like, shared_kind
 from fastlanczos.operators.native import is_native_function, matrix_matvec, native_function
 from fastlanczos.ranks.operator import ShardedOperator
 from fastlanczos.ranks.shared import Shared
@@ -63,7 +63,7 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool 
         if not shared:
             raise TypeError("A is a ShardedOperator: only lanczos, spectral_density, eigsh, trace and logdet take it")
         product = A.shared.watched(A.matvec)
-        return Operator(_side(A, dim), SharedKind(A.shared), precision_of("float64"), matvec=product, source=A)
+        return Operator(_side(A, dim), shared_kind(A.shared, v0), precision_of("float64"), matvec=product, source=A)
     if isinstance(getattr(A, "shared", None), Shared):  # a network's curvature, with parts of the data on many ranks
         if not shared:
             raise TypeError("A has a group: only lanczos, spectral_density, eigsh, trace and logdet take it")

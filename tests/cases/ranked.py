@@ -117,6 +117,28 @@ def eigenpairs(rank, size, n, options):
     return w, V, np.linalg.norm(mine[:, None] * V - V * w), info.num_matvecs
 
 
+def tensors(rank, size):
+    """The same operator on tensors; what kinds of arrays come back."""
+    import torch
+
+    import fastlanczos as fl
+
+    mine = torch.from_numpy(cut(diagonal(300), rank, size))
+    seen = set()
+
+    def matvec(x):
+        seen.add((type(x).__name__, str(getattr(x, "dtype", None))))
+        return mine.to(x.dtype) * x
+
+    A = fl.ShardedOperator(matvec, len(mine), torch.distributed.group.WORLD)
+    v0 = torch.ones(len(mine), dtype=torch.float32)
+    r = fl.lanczos(A, num_steps=20, v0=v0)
+    w, V = fl.eigsh(A, 2, which="LA", v0=v0, tol=1e-5)
+    d = fl.spectral_density(A, num_probes=1, num_steps=10, seed=0, like=v0)
+    kinds = {type(x).__name__ for x in (r.basis, w, V)}
+    return {"seen": seen, "kinds": kinds, "w": w.numpy(), "basis": tuple(r.basis.shape), "top": d.extremes[1]}
+
+
 def functions(rank, size):
     """f(A) b with and without a basis, and diagonals: this rank's entries."""
     import fastlanczos as fl

@@ -4,7 +4,19 @@ import re
 
 import numpy as np
 import pytest
-from cases.ranked import cut, density, diagonal, eigenpairs, failing, functions, lanczos, on_ranks, refused, sums
+from cases.ranked import (
+    cut,
+    density,
+    diagonal,
+    eigenpairs,
+    failing,
+    functions,
+    lanczos,
+    on_ranks,
+    refused,
+    sums,
+    tensors,
+)
 from cases.soak import SOAK
 
 import fastlanczos as fl
@@ -115,6 +127,15 @@ def test_what_wants_whole_vectors_refuses_parts(tmp_path, function):
     (found,) = on_ranks(1, refused, function, folder=tmp_path)
     assert found["raised"] in ("TypeError", "ValueError")
     assert re.search("ShardedOperator|shared out", found["says"])
+
+
+def test_vectors_are_tensors_where_the_start_vector_is_one(tmp_path):
+    for one in on_ranks(2, tensors, folder=tmp_path):
+        assert one["seen"] == {("Tensor", "torch.float32")}
+        assert one["kinds"] == {"Tensor"}
+        assert one["basis"] == (20, 150)
+        np.testing.assert_allclose(one["w"], [7.0, 10.0], rtol=1e-5)
+        assert one["top"] == pytest.approx(10.0, rel=1e-3)
 
 
 def test_b_of_another_length_is_told(tmp_path):
