@@ -54,7 +54,8 @@ class _Layout:
 
     def summed(self, whole: torch.Tensor) -> torch.Tensor:
         """Return this rank's piece of the sum over the ranks."""
-        total = self.shared.sum_tensors(whole.detach().flatten())
+        whole = whole.detach()
+        total = self.shared.sum_tensors((whole.to_dense() if whole.is_sparse else whole).flatten())
         own = self.stretches[self.shared.group.rank].tolist()
         return torch.cat([total[first:end] for first, end in own] or [total[:0]])
 

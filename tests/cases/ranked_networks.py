@@ -228,3 +228,23 @@ def deep(rank, size, graphs, fails=False):
         "how": str(H.schedule),
         "again": (H @ v).numpy(),
     }
+
+
+def embedded(rank, size):
+    """A product and the loss of a network whose embedding has a sparse gradient, under FSDP2."""
+    import torch
+
+    import fastlanczos.torch as flt
+
+    nn = torch.nn
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(30, 6), nn.Flatten(), nn.Linear(24, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    n, letters, y = sum(p.numel() for p in model.parameters()), torch.randint(30, (14, 4)), torch.randint(3, (14,))
+    if size:
+        from torch.distributed.fsdp import fully_shard
+
+        fully_shard(model[0])
+        fully_shard(model)
+        letters, y = letters[rank::size], y[rank::size]
+    H = flt.HessianOperator(model, nn.functional.cross_entropy, [(letters, y)], weight_decay={"0": 0.5})
+    return (H @ torch.linspace(-1, 1, n, dtype=torch.float64)).numpy(), H.loss(), H.gradient().numpy()

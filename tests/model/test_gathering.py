@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torch.distributed.fsdp")
 
 from cases.ranked import on_ranks  # noqa: E402
-from cases.ranked_networks import deep  # noqa: E402
+from cases.ranked_networks import deep, embedded  # noqa: E402
 
 
 @pytest.mark.parametrize("graphs", [None, "kept"])
@@ -19,6 +19,13 @@ def test_no_rank_ever_holds_the_whole_model(tmp_path, graphs):
         assert one["product"].tobytes() == one["again"].tobytes()
         assert 0.1 < one["gathered"] < 0.4  # two or three of eight blocks
         assert one["how"].startswith(f"graphs {graphs or 'rebuilt'}")
+
+
+def test_sparse_gradients_are_summed_too(tmp_path):
+    expected = embedded(0, 0)
+    for one in on_ranks(2, embedded, folder=tmp_path):
+        for found, exact in zip(one, expected, strict=True):
+            np.testing.assert_allclose(found, exact, atol=1e-13 * np.abs(exact).max())
 
 
 def test_a_rank_that_fails_between_modules_ends_the_others_wait(tmp_path):
