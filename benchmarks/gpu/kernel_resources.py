@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 ARCHITECTURES = ("sm_80", "sm_90")
 PROGRAM = """
 #include "fastlanczos/cuda/restart.cuh"
+#include "fastlanczos/cuda/sharing.cuh"
 #include "fastlanczos/cuda/tridiagonal.cuh"
 #include "fastlanczos/cuda/vectors.cuh"
 using namespace fastlanczos::cuda;
@@ -24,7 +25,7 @@ cudaError_t quadrature(double* x, int* failed) { return launch_quadrature(1, 1, 
 void* vectors[] = {(void*)&terms_kernel, (void*)&largest_kernel, (void*)&combine_kernel<float>,
                    (void*)&combine_kernel<double>, (void*)&combine_kernel<Complex>, (void*)&inner_kernel<float>,
                    (void*)&inner_kernel<double>, (void*)&inner_kernel<Complex>, (void*)&turn_kernel<double>,
-                   (void*)&turn_kernel<Complex>};
+                   (void*)&turn_kernel<Complex>, (void*)&pack_kernel, (void*)&take_kernel};
 """
 STORAGE = {"0": "none", "1": "float32", "2": "float64", "f": "float32", "d": "float64", "N": "complex128"}
 ALL = ("step_kernel", "rotate_kernel", "turn_kernel")  # which take all the shared memory that a block may have
@@ -51,7 +52,7 @@ def kernels(report, architecture):
     rows = []
     for entry in re.split(r"Compiling entry function ", report)[1:]:
         name = entry.split("'", 2)[1]
-        found = re.search(r"(step|rotate|write|quadrature|terms|largest|combine|inner|turn)_?kernel", name)
+        found = re.search(r"(step|rotate|write|quadrature|terms|largest|combine|inner|turn|pack|take)_?kernel", name)
         kind = re.search(r"BasisE(\d)|kernelI([fdN])", name)
         kernel = found[0] if kind is None else f"{found[0]}, {STORAGE[kind[1] or kind[2]]}"
         spills = [

@@ -289,9 +289,16 @@ PYBIND11_MODULE(_cuda, module) {
 
     py::class_<Run>(module, "Run")
         .def(py::init<Index, Index, const std::string&, py::object, py::object, py::object, py::object, py::object,
-                      std::uintptr_t>(),
+                      std::uintptr_t, Index>(),
              py::arg("dim"), py::arg("max_steps"), py::arg("storage"), py::arg("basis"), py::arg("candidate"),
-             py::arg("recent"), py::arg("vector"), py::arg("workspace"), py::arg("stream"))
+             py::arg("recent"), py::arg("vector"), py::arg("workspace"), py::arg("stream"), py::arg("whole_dim") = 0)
+        .def("begin", &Run::begin, py::arg("product"), py::arg("message"), py::arg("failed"), py::arg("stream"))
+        .def("sweep", &Run::sweep, py::arg("round"), py::arg("all"), py::arg("ranks"), py::arg("message"))
+        .def("judge", &Run::judge, py::arg("round"), py::arg("all"), py::arg("ranks"))
+        .def("end", &Run::end)
+        .def("wait", &Run::wait, py::arg("ahead"))
+        .def("steps_told", &Run::steps_told)
+        .def_property_readonly("corrections", &Run::corrections)
         .def("start", &Run::start, py::arg("unit"))
         .def("told", &Run::told)
         .def("launched", &Run::launched)

@@ -14,6 +14,7 @@
 
 #include "device_array.hpp"
 #include "fastlanczos/cuda/restart.cuh"
+#include "fastlanczos/cuda/sharing.cuh"
 #include "fastlanczos/cuda/vectors.cuh"
 
 namespace gpu = fastlanczos::cuda;
@@ -163,11 +164,12 @@ double gpu_largest(const double* x, Index n, double* partial, int blocks, cudaSt
 class Run {
 public:
     Run(Index dim, Index max_steps, const std::string& storage, py::object basis, py::object candidate,
-        py::object recent, py::object vector, py::object workspace, std::uintptr_t stream)
+        py::object recent, py::object vector, py::object workspace, std::uintptr_t stream, Index whole_dim)
         : basis_(basis_of(storage)), arrays_{basis, candidate, recent, vector, workspace}, stream_(stream) {
         require(dim >= 1 && max_steps >= 1, "dim and max_steps must be at least 1");
         run_.dim = dim;
-        run_.max_steps = std::min(dim, max_steps);
+        run_.whole_dim = std::max(dim, whole_dim);
+        run_.max_steps = std::min(run_.whole_dim, max_steps);
         run_.candidate = vector_of(candidate, dim);
         device_ = device_array(candidate, stream).device;
         run_.vector = vector_ = vector_of(vector, dim);
@@ -261,8 +263,50 @@ public:
         for (Run* run : runs) run->keep_pace();
     }
 
+    // A step of a run over ranks, phase by phase: begin(), a collective, sweep(0), a collective, judge(0), ..., end().
+    // `message` gets what this rank says, and all() takes what all have said; see sharing.cuh. They return how many
+    // numbers the message has.
+    Index begin(const py::object& product, const py::object& message, bool failed, std::uintptr_t stream) {
+        stream_ = stream;
+        const OnDevice on(device_);
+        if (!failed) {
+            run_.z = vector_of(product, run_.dim);
+            phase(0);
+        }
+        return pack(gpu::Message::inspection, 0, message, failed);
+    }
+
+    Index sweep(int round, const py::object& all, Index ranks, const py::object& message) {
+        const OnDevice on(device_);
+        if (round == 0) take(gpu::Message::inspection, 0, all, ranks);
+        phase(1 + 3 * round);
+        phase(2 + 3 * round);
+        return pack(gpu::Message::dots, round, message, false);
+    }
+
+    void judge(int round, const py::object& all, Index ranks) {
+        const OnDevice on(device_);
+        take(gpu::Message::dots, round, all, ranks);
+        phase(3 + 3 * round);
+    }
+
+    void end() {
+        const OnDevice on(device_);
+        phase(gpu::kPhases - 1);
+        ++launched_;
+    }
+
+    // Waits until no more than so many steps are under way, or the run has ended.
+    void wait(Index ahead) const {
+        wait_until([&] { return told_.status() != 0 || launched_ - static_cast<Index>(told_.steps()) <= ahead; });
+    }
+
+    // Further rounds that the step may need.
+    int corrections() const { return basis_ == gpu::Basis::none ? 0 : gpu::kMaxCorrections; }
+
     // What the device has said so far: the run's status, possibly that of some steps ago.
     int told() const { return told_.status(); }
+    int steps_told() const { return told_.steps(); }
     Index launched() const { return launched_; }
     int blocks() const { return launch_.blocks; }
     int stages() const { return launch_.stages; }
@@ -457,6 +501,25 @@ private:
         batch.shared_bytes = launch_.shared_bytes;
         batch.runs[0] = run_;
         return batch;
+    }
+
+    void phase(int which) const {
+        checked(gpu::launch_phase(alone(), basis_, launch_.threads, which, stream_of(stream_)), "launching a phase");
+    }
+
+    Index pack(gpu::Message what, int round, const py::object& message, bool failed) const {
+        const Index count = gpu::numbers_of(what, basis_, launched_, round);
+        checked(gpu::launch_pack(run_, what, count, launch_.blocks, failed, vector_of(message, count + 1),
+                                 launch_.threads, stream_of(stream_)),
+                "packing a message");
+        return count + 1;
+    }
+
+    void take(gpu::Message what, int round, const py::object& all, Index ranks) const {
+        const Index count = gpu::numbers_of(what, basis_, launched_, round);
+        checked(gpu::launch_take(run_, what, count, launch_.blocks, ranks, vector_of(all, ranks * (count + 1)),
+                                 launch_.threads, stream_of(stream_)),
+                "taking messages");
     }
 
     // Nothing that was told before counts any more, and nothing is in flight that could tell.

@@ -22,12 +22,15 @@ class DeviceRun:
     The host learns later that a run has ended early or that a product was not finite, at the latest with the last step.
     Steps that are launched until then do nothing."""
 
-    def __init__(self, dim: int, max_steps: int, storage: str | None, framework: Framework) -> None:
+    def __init__(
+        self, dim: int, max_steps: int, storage: str | None, framework: Framework, whole_dim: int | None = None
+    ) -> None:
         self.dim = dim
+        self.whole_dim = dim if whole_dim is None else whole_dim
         self.max_steps = max_steps
         self.framework = framework
         self.storage = storage or "none"
-        rows = min(max_steps, dim)
+        rows = min(max_steps, self.whole_dim)
         self._cuda = cuda()
         self.basis = None
         if storage is not None:
@@ -40,7 +43,7 @@ class DeviceRun:
         self._recent_stride, kept = dim + dim % 2, RECENT_ROWS[storage]
         self.recent = framework.empty((kept * self._recent_stride,), "float64") if kept else None
         self.device = self._cuda.device_of(self.candidate)
-        entries = self._cuda.workspace_entries(dim, rows, self.storage, self.device)
+        entries = self._cuda.workspace_entries(self.whole_dim, rows, self.storage, self.device)
         self.run = self._cuda.Run(
             dim,
             rows,
@@ -51,6 +54,7 @@ class DeviceRun:
             self._copy,
             framework.empty((entries,), "float64"),
             framework.stream(),
+            self.whole_dim,
         )
         self.interrupted = False
 
@@ -116,7 +120,7 @@ class DeviceRun:
         return [run._told() != _core.Outcome.not_finite for run in runs]
 
     def _told(self) -> _core.Outcome:
-        last = self.run.launched() >= min(self.max_steps, self.dim)
+        last = self.run.launched() >= min(self.max_steps, self.whole_dim)
         return _OUTCOMES[int(self.run.settle() if last else self.run.told())]
 
     def count_not_finite(self, z: Any) -> tuple[int, str]:
@@ -140,7 +144,7 @@ class DeviceRun:
         """Whether no further product is wanted, as far as the device has said."""
         told = _OUTCOMES[int(self.run.told())]
         ended = told in (_core.Outcome.complete, _core.Outcome.breakdown)
-        return ended or self.launched >= min(self.max_steps, self.dim)
+        return ended or self.launched >= min(self.max_steps, self.whole_dim)
 
     @property
     def breakdown(self) -> bool:

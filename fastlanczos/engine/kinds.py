@@ -19,12 +19,14 @@ from fastlanczos.engine.device_run import DeviceRun
 from fastlanczos.engine.far_space import DeviceSpace, SharedSpace
 from fastlanczos.engine.far_vectors import FarVector, GpuArithmetic, SharedArithmetic, uploaded
 from fastlanczos.engine.host_run import HostRun
+from fastlanczos.engine.shared_device_run import SharedDeviceRun
 from fastlanczos.ranks.shared import Shared
 
 __all__ = [
     "DeviceKind",
     "Kind",
     "NumpyKind",
+    "SharedDeviceKind",
     "SharedKind",
     "TorchKind",
     "float64_tensors",
@@ -234,13 +236,44 @@ class DeviceKind:
         return dim
 
 
-def shared_kind(shared: Shared, like: Any) -> SharedKind:
-    """Return the kind of this rank's part of vectors: of tensors if `like` is one on the CPU."""
+class SharedDeviceKind(DeviceKind):
+    """Arrays on each rank's GPU, of its entries of vectors that are shared out."""
+
+    def __init__(self, framework: Framework, dtype: str, shared: Shared) -> None:
+        super().__init__(framework, dtype)
+        self.shares = shared
+
+    def new_run(self, dim: int, max_steps: int, storage: str | None) -> SharedDeviceRun:
+        """Return a run on this rank's entries, in step with the others."""
+        return SharedDeviceRun(self.length(dim), max_steps, storage, self.framework, self.shares)
+
+    def new_space(self, dim: int, rows: int) -> DeviceSpace:
+        """Raise: restarts over ranks are on the CPU."""
+        raise TypeError("eigsh over ranks works on the CPU: pass v0 as an array or tensor there, or leave it out")
+
+    def available_memory(self) -> int:
+        """Return what the rank with the least has, so that all plan alike."""
+        return int(self.shares.least(float(super().available_memory())))
+
+    def length(self, dim: int) -> int:
+        """Return this rank's."""
+        return self.shares.local_dims[self.shares.group.rank]
+
+    def longest(self, dim: int) -> int:
+        """Return the most that a rank has."""
+        return max(self.shares.local_dims)
+
+
+def shared_kind(shared: Shared, like: Any) -> SharedKind | SharedDeviceKind:
+    """Return the kind of this rank's part of vectors: of tensors, or of arrays on a GPU, if `like` is one."""
+    shared.asks = None
     if like is None or not (is_tensor(like) or on_device(like)):
         return SharedKind(shared)
+    name = dtype_name(like.dtype)
     if on_device(like):
-        raise TypeError("vectors that are shared out over ranks are on the CPU, and v0 (or like=) is on a GPU")
-    return SharedKind(shared, dtype_name(like.dtype))
+        cuda()
+        return SharedDeviceKind(framework_of(like, "v0"), name, shared)
+    return SharedKind(shared, name)
 
 
 def kind_like(x: Any, what: str) -> Kind:
@@ -264,7 +297,7 @@ def kind_like(x: Any, what: str) -> Kind:
 
 def shared_of(kind: Kind) -> Shared | None:
     """Return how vectors are shared out over ranks; None where each is whole."""
-    return kind.shares if isinstance(kind, SharedKind) else None
+    return kind.shares if isinstance(kind, (SharedKind, SharedDeviceKind)) else None
 
 
 def float64_tensors() -> Kind:

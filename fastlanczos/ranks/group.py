@@ -27,6 +27,9 @@ class Group(Protocol):
     def gather_tensors(self, tensor: Any) -> list[Any]:
         """Return every rank's tensor, all of one size and dtype."""
 
+    def exchange(self, message: Any, everyones: Any) -> None:
+        """Write every rank's message (m,) into an array (ranks m,), both on a GPU, in the stream's order."""
+
     def add_up(self, tensor: Any) -> None:
         """Replace a tensor by the sum of every rank's, which has the same bits on all of them."""
 
@@ -67,6 +70,10 @@ class _TorchGroup:
         self._dist.all_gather(everyones, moved, group=self._group)
         return [theirs.to(tensor.device) for theirs in everyones]
 
+    def exchange(self, message: Any, everyones: Any) -> None:
+        """Write every rank's message into an array; NCCL's collectives wait for nobody."""
+        self._dist.all_gather_into_tensor(everyones, message, group=self._group)
+
     def add_up(self, tensor: Any) -> None:
         """Replace a tensor by the sum of every rank's."""
         moved = tensor.to(self._device)
@@ -100,6 +107,12 @@ class _MpiGroup:
         everyones = np.empty((self.size, *mine.shape), mine.dtype)
         self._communicator.Allgather(np.ascontiguousarray(mine), everyones)
         return [tensor.new_tensor(theirs) for theirs in everyones]
+
+    def exchange(self, message: Any, everyones: Any) -> None:
+        """Raise: MPI's calls are not on a stream."""
+        raise TypeError(
+            "vectors on GPUs are shared out over torch.distributed groups (NCCL), not over MPI communicators"
+        )
 
     def add_up(self, tensor: Any) -> None:
         """Replace a tensor by the sum of every rank's."""

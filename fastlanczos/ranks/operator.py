@@ -21,8 +21,8 @@ class ShardedOperator:
     Parameters
     ----------
     matvec : callable
-        The local entries of x, a NumPy array (local_dim,) or, with a tensor as v0 or like=, a CPU tensor, to the local
-        entries of A x. What it needs of other ranks' entries it gets itself, in the group's own calls.
+        The local entries of x, a NumPy array (local_dim,) or, with a tensor as v0 or like=, a tensor on its device, to
+        the local entries of A x. What it needs of other ranks' entries it gets itself, in the group's own calls.
     local_dim : int
         How many of the n entries are this rank's; may be 0.
     group : ProcessGroup, DeviceMesh or mpi4py communicator

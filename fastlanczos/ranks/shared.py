@@ -41,6 +41,7 @@ class Shared:
         ends = np.cumsum(local_dims)
         self._parts = parts or [np.array([[end - n, end]])[: n > 0] for n, end in zip(local_dims, ends, strict=True)]
         self.stretches = self._parts[group.rank]
+        self.asks: Callable[[], object] | None = None  # how a run on a GPU tells the others of a failure
         self.first = int(ends[group.rank]) - local_dims[group.rank]
 
     def part(self, whole: Any) -> Any:
@@ -86,6 +87,13 @@ class Shared:
         """Return every rank's tensor, all of one size; RankError where a rank does not answer."""
         try:
             return self.group.gather_tensors(tensor)
+        except RuntimeError as error:
+            raise RankError(f"rank {self.group.rank} waits in vain for {self._gone()}: {error}") from error
+
+    def exchange(self, message: Any, everyones: Any) -> None:
+        """Write every rank's message (m,) into an array (ranks m,), both on the GPU, in the stream's order."""
+        try:
+            self.group.exchange(message, everyones)
         except RuntimeError as error:
             raise RankError(f"rank {self.group.rank} waits in vain for {self._gone()}: {error}") from error
 
@@ -136,6 +144,9 @@ class Shared:
 
     def tell(self, numbers: int = _LOOKED_AT) -> None:
         """Raise the flag in the place of so many numbers, those that the other ranks ask for next."""
+        if self.asks is not None:
+            self.asks()
+            return
         with suppress(RuntimeError):  # they may know already
             self.group.gather(np.concatenate([[1.0], np.zeros(numbers)]))
 

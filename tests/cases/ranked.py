@@ -117,6 +117,62 @@ def eigenpairs(rank, size, n, options):
     return w, V, np.linalg.norm(mine[:, None] * V - V * w), info.num_matvecs
 
 
+def on_gpus(rank, size, library, options, fails=None):
+    """A run over ranks with an emulated GPU each; what it gives, and how many messages a step took."""
+    import sys
+    from pathlib import Path
+
+    import torch
+
+    sys.path.append(str(Path(__file__).parents[1] / "csrc" / "cuda_emulation"))
+    import fake_gpu
+
+    import fastlanczos as fl
+    from fastlanczos.arrays import frameworks
+    from fastlanczos.engine import cuda
+
+    gpu = fake_gpu.FakeGpu(library)
+    cuda._cuda = gpu.module
+    frameworks.FRAMEWORKS["fake_gpu"] = fake_gpu.Framework
+    mine = cut(diagonal(603), rank, size)
+    there, exchanges, calls = fake_gpu.Array.of(gpu, mine), [], 0
+
+    def matvec(x):
+        nonlocal calls
+        calls += 1
+        if fails == (rank, calls):
+            raise ValueError("out of luck")
+        return there * x
+
+    A = fl.ShardedOperator(matvec, len(mine), torch.distributed.group.WORLD)
+    group = A.shared.group
+
+    def exchange(message, everyones):  # in the place of NCCL's collective
+        exchanges.append(len(message._values))
+        everyones._values[:] = group.gather(message.get()).ravel()
+
+    group.exchange = exchange
+    start = fake_gpu.Array.of(gpu, cut(np.cos(np.arange(603.0)), rank, size))
+    waits = gpu.synchronizations
+    r = fl.lanczos(A, num_steps=50, v0=start, **options)
+    messages = len(exchanges)
+    waits = gpu.synchronizations - waits  # of 50 steps, and of 25
+    before = gpu.synchronizations
+    fl.lanczos(A, num_steps=25, v0=start, **options)
+    waits = waits, gpu.synchronizations - before
+    d = fl.spectral_density(A, num_probes=2, num_steps=12, seed=0, like=start, reorthogonalize="none")
+    few = fake_gpu.Array.of(gpu, cut(np.arange(1.0, 25.0), rank, size))
+    small = fl.ShardedOperator(lambda x: few * x, len(few), torch.distributed.group.WORLD)
+    small.shared.group.exchange = exchange
+    whole = fl.lanczos(small, num_steps=30, v0=fake_gpu.Array.of(gpu, np.ones(len(few))))
+    basis = None if r.basis is None else r.basis.get()
+    return {
+        "alpha": r.alpha, "beta": r.beta, "basis": basis, "nodes": d.nodes, "breakdown": r.breakdown,
+        "messages": messages / r.num_steps, "first": exchanges[:6], "waits": waits, "whole": whole.num_steps,
+        "values": whole.quadrature()[0],
+    }  # fmt: skip
+
+
 def tensors(rank, size):
     """The same operator on tensors; what kinds of arrays come back."""
     import torch

@@ -26,6 +26,8 @@ TESTS = {
         "tests/engine/test_device_terms.py",
         "tests/engine/test_far_space.py",
         "tests/engine/test_device_run.py",
+        "tests/engine/test_shared_device_run.py",
+        "tests/engine/test_long_vectors.py",
     ],
 }
 SWITCH = """

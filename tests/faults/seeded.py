@@ -12,6 +12,7 @@ without, but on graded matrices it takes up to twice the sweeps).
 """
 
 STEP, SWEEP, TRIDIAGONAL, RESTART = "step.hpp", "cuda/step.cuh", "cuda/tridiagonal.cuh", "cuda/restart.cuh"
+SHARING, VECTORS = "cuda/sharing.cuh", "cuda/vectors.cuh"
 HOST = "../../bindings/device_run.hpp"
 
 
@@ -123,4 +124,25 @@ CUDA = [
         HOST,
         *within("return last * std::sqrt(", "last", "last / std::sqrt(scalars_.nu2)"),
     ),
+    (
+        "the dot products of the first rank alone",
+        SHARING,
+        "rank < ranks; ++rank) sum +=",
+        "rank < (FAULT ? Index{1} : ranks); ++rank) sum +=",
+    ),
+    (
+        "u.z of this rank alone",
+        SHARING,
+        "sums.dot += load(theirs + 1);",
+        "sums.dot += FAULT && rank > 0 ? 0.0 : load(theirs + 1);",
+    ),
+    ("a rank's failure not seen", SHARING, "load(theirs) != 0.0;", "(!FAULT && load(theirs) != 0.0);"),
+    ("the end at this rank's own entries", SWEEP, "k == run.whole_dim", "k == (FAULT ? run.dim : run.whole_dim)"),
+    (
+        "rows turned by the transpose",
+        VECTORS,
+        "load(rotation + (i + o) * k + j)",
+        "load(rotation + (FAULT ? j % l * k + i + o : (i + o) * k + j))",
+    ),
+    ("a combination without its start", VECTORS, "sum = from ? load", "sum = from && !FAULT ? load"),
 ]

@@ -87,7 +87,7 @@ struct DeviceRun {
 
     DeviceRun(const Case& c, Vector diagonal, const Vector& v0) : operator_(std::move(diagonal)) {
         const auto n = static_cast<std::size_t>(c.dim);
-        run.dim = c.dim;
+        run.dim = run.whole_dim = c.dim;
         run.max_steps = std::min(c.dim, c.steps);
         const std::size_t itemsize = c.basis == cuda::Basis::float32 ? 4 : 8;
         const Index piece = static_cast<Index>(16 / itemsize);

@@ -41,7 +41,7 @@ constexpr int kUnitExponent = 600;
 // for float32 rows, 1 for none. `told`: two words that the host can see, the run's status and its
 // finished steps. `vector` may be null, where nobody writes into what is multiplied.
 struct Run {
-    Index dim, max_steps, stride;
+    Index dim, whole_dim, max_steps, stride;  // whole_dim: of all ranks together, where columns are shared out
     const double* z;
     void* basis;
     double *candidate, *recent, *vector;

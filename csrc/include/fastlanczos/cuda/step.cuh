@@ -295,7 +295,7 @@ __device__ __noinline__ void judge_run(const Run& run, int round, double* room) 
     }
 
     // Breakdown, another correction, or h of the next step.
-    bool breakdown = norm <= kRoundingLevel * scale || k == run.dim, again = false;
+    bool breakdown = norm <= kRoundingLevel * scale || k == run.whole_dim, again = false;
     double square = 0.0;
     if (!breakdown) {
         square = take_h(run, projected, norm, room);  // its barriers show the new alpha to all
