@@ -112,7 +112,7 @@ def funm_multiply(
     if reorthogonalize == "auto":
         kind = operator.kind
         two_pass = two_pass or 8 * steps * kind.longest(operator.dim) > kind.available_memory() // 4
-    block = columns.reshape(length, -1)
+    block = columns[:, None] if columns.ndim == 1 else columns
     result = np.zeros_like(block)
     worst, asymmetry, precision = 0.0, 0.0, operator.precision
     with tqdm(desc="f(A) b", unit="product", disable=not progress) as bar:

@@ -177,7 +177,9 @@ def divided_curvature(rank, size, kind, options):
     ranks, mine = {"FSDP2": (size, rank), "TP": (1, 0), "FSDP2+TP": (2, rank // (size // 2))}[kind]
     edges = np.r_[0, 5, np.linspace(5, 37, ranks).astype(int)[1:]] if ranks > 1 else [0, 37]
     part = slice(edges[mine], edges[mine + 1])
-    H = operator(model, loss, list(zip(x[part].split(8), y[part].split(8), strict=True)), **options)
+    if kind == "FSDP2" and not options:
+        options = {"schedule": flt.Schedule("kept")}
+    H = operator(model, loss, list(zip(x[part].split(16), y[part].split(16), strict=True)), **options)
     d = fl.spectral_density(H, num_probes=2, num_steps=15, seed=0)
     w, V = fl.eigsh(H, 5, which="LA", tol=1e-6 if "products" in options else 0)
     v = torch.linspace(-1, 1, H.shape[0], dtype=torch.float64)

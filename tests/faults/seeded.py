@@ -78,7 +78,7 @@ CUDA = [
     ("max_projection not rescaled", SWEEP, *either("change * load(&s->max_projection)", "load(&s->max_projection)")),
     ("breakdown 1000 times earlier", SWEEP, "norm <= kRoundingLevel", "norm <= (FAULT ? 1000 : 1) * kRoundingLevel"),
     ("breakdown 1000 times later", SWEEP, "norm <= ", "norm <= (FAULT ? 1e-3 : 1.0) * "),
-    ("k = n is no breakdown", SWEEP, "|| k == run.dim,", "|| (k == run.dim && !FAULT),"),
+    ("k = n is no breakdown", SWEEP, "|| k == run.whole_dim,", "|| (k == run.whole_dim && !FAULT),"),
     ("float32 rows corrected late", SWEEP, "? kUnsafeFloat32 :", "? (FAULT ? 1e-2 : kUnsafeFloat32) :"),
     ("c without beta_{j-1}", SWEEP, *either("load(run.beta + j - 1) * load(run.h + j - 1)", "0.0")),
     ("c without beta_j", SWEEP, *either("load(run.beta + j) * load(run.h + j + 1)", "0.0")),

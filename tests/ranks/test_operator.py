@@ -154,10 +154,10 @@ def test_functions_of_the_matrix_and_their_diagonals_are_those_of_one_process(tm
     np.testing.assert_allclose(whole["exp"], np.exp(d) * b, atol=1e-7)
     given = {"dim": 900, "seed": 0, "method": "hutchinson"}
     one_process = {
-        "inverse": fl.diagonal(lambda v: d * v, "inv", num_probes=40, **given),
+        "inverse": fl.diagonal(lambda v: d * v, "inv", num_probes=8, **given),
         "itself": fl.diagonal(lambda v: d * v, num_probes=4, **given),
-        "accurate": fl.diagonal(lambda v: d * v, "log", rtol=0.2, **given),
-        "bounded": fl.diagonal(lambda v: d * v, "inv", num_steps=30, bounds=(1.0, 3.0), **given),
+        "accurate": fl.diagonal(lambda v: d * v, "log", rtol=0.5, **given),
+        "bounded": fl.diagonal(lambda v: d * v, "inv", num_probes=4, num_steps=30, bounds=(1.0, 3.0), **given),
     }
     for name, expected in one_process.items():
         value = np.concatenate([one[name].value for one in found])
