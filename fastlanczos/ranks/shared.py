@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,8 @@ class Shared:
 
     def gather(self, numbers: Float64) -> Float64:
         """Return the numbers of every rank, (ranks, m); RankError where one has failed or does not answer."""
-        try:
+        with self._answered():
             told = self.group.gather(np.concatenate([[0.0], numbers]))
-        except RuntimeError as error:
-            raise RankError(f"rank {self.group.rank} waits in vain for {self._gone()}: {error}") from error
         failed = np.flatnonzero(told[:, 0])
         if failed.size:
             ranks = ", ".join(map(str, failed))
@@ -85,26 +83,28 @@ class Shared:
 
     def gather_tensors(self, tensor: Any) -> list[Any]:
         """Return every rank's tensor, all of one size; RankError where a rank does not answer."""
-        try:
+        with self._answered():
             return self.group.gather_tensors(tensor)
-        except RuntimeError as error:
-            raise RankError(f"rank {self.group.rank} waits in vain for {self._gone()}: {error}") from error
 
     def exchange(self, message: Any, everyones: Any) -> None:
         """Write every rank's message (m,) into an array (ranks m,), both on the GPU, in the stream's order."""
-        try:
+        with self._answered():
             self.group.exchange(message, everyones)
-        except RuntimeError as error:
-            raise RankError(f"rank {self.group.rank} waits in vain for {self._gone()}: {error}") from error
 
     def sum_tensors(self, tensor: Any) -> Any:
         """Return the sum of every rank's tensor, which has the same bits on all of them; RankError as above."""
         total = tensor.clone()
-        try:
+        with self._answered():
             self.group.add_up(total)
+        return total
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """Raise RankError where another rank does not answer."""
+        try:
+            yield
         except RuntimeError as error:
             raise RankError(f"rank {self.group.rank} waits in vain for {self._gone()}: {error}") from error
-        return total
 
     def _gone(self) -> str:
         """Which ranks have ended, as far as this machine's processes tell; those on other machines may have."""
