@@ -196,22 +196,23 @@ class CurvatureOperator(ABC):
         """Return A v for a flat vector (n,) or a block of columns (n, k): tensors give tensors, arrays give arrays.
 
         The result has the dtype of `v` (float64 for a float64 vector, whatever the model's precision) and, for a
-        tensor, its device.
+        tensor, its device. Over ranks v is whole on all of them, or on each its part (local_dim,), as the result then.
         """
         vectors = _tensor(v) if isinstance(v, np.ndarray) else v
         if not isinstance(vectors, torch.Tensor):
             raise TypeError(f"H multiplies a torch tensor or a NumPy array, got {type(v).__name__}")
         if not vectors.dtype.is_floating_point:
             raise TypeError(f"H multiplies real floating-point vectors, got dtype {vectors.dtype}")
-        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.shape[0]:
-            raise ValueError(
-                f"H has shape {self.shape} and multiplies ({self.shape[0]},) or ({self.shape[0]}, k), "
-                f"got {tuple(vectors.shape)}"
-            )
-        vectors = vectors.detach()
+        vectors, n = vectors.detach(), self.shape[0]
+        if tuple(vectors.shape) == (self.local_dim,) and self.shared is not None and max(self.shared.local_dims) < n:
+            part = torch.from_numpy(self.local_matvec(vectors.double().cpu().numpy()))
+            part = part.to(device=vectors.device, dtype=vectors.dtype)
+            return part if isinstance(v, torch.Tensor) else part.numpy()
+        if vectors.ndim not in (1, 2) or vectors.shape[0] != n:
+            raise ValueError(f"H has shape {self.shape} and multiplies ({n},) or ({n}, k), got {tuple(vectors.shape)}")
         moved_here = vectors.to(self.device)
         columns = [moved_here] if vectors.ndim == 1 else list(moved_here.T)
-        products = torch.empty((len(columns), self.shape[0]), dtype=torch.float64, device=self.device)
+        products = torch.empty((len(columns), n), dtype=torch.float64, device=self.device)
         self._times(columns, list(products))
         products = products.to(device=vectors.device, dtype=vectors.dtype)
         product = products[0] if vectors.ndim == 1 else products.T

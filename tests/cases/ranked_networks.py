@@ -190,7 +190,7 @@ def divided_curvature(rank, size, kind, options):
     return {
         "product": (H @ v).numpy(), "gradient": H.gradient().numpy(), "loss": before, "samples": H.num_samples,
         "extremes": d.extremes, "nodes": d.nodes, "w": w, "V": V, "local": H.local_dim,
-        "stretches": H.shared.stretches,
+        "stretches": H.shared.stretches, "part": (H @ torch.from_numpy(H.shared.part(v.numpy()))).numpy(),
     }  # fmt: skip
 
 

@@ -41,6 +41,8 @@ def test_the_matrix_is_that_of_one_process(tmp_path, size, kind, options):
         np.testing.assert_allclose(one["gradient"], gradient, atol=1e-12 * max(1.0, norm))
         assert one["loss"] == pytest.approx(expected, rel=1e-12)
         assert one["samples"] == 37
+        own = np.concatenate([product[first:end] for first, end in one["stretches"]])
+        np.testing.assert_allclose(one["part"], own, atol=tolerance * norm)
         np.testing.assert_allclose(one["w"], top, atol=tolerance * norm)
         assert one["w"].tobytes() == found[0]["w"].tobytes()
         assert one["nodes"].tobytes() == found[0]["nodes"].tobytes()
