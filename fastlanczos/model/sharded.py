@@ -56,8 +56,8 @@ def bare(model: torch.nn.Module) -> Iterator[None]:
 class Sharding:
     """How the entries of some parameters lie on the ranks of a group.
 
-    `parts[rank]` are the stretches (m, 2) of the flat vector, first and end of each, that a rank has to itself: of what
-    several have, each of them gets its portion. `layouts[name][rank]` says the same of each parameter of the model.
+    `layouts[name][rank]` are the stretches (m, 2) of a parameter of the model, first and end of each, that a rank has
+    to itself: of what several have, each of them gets its portion.
     `copies` is how many ranks have the same data. `units` is the class of modules that can be gathered one by one
     (FSDP2's), None where parameters lie in other ways.
     """
