@@ -44,7 +44,7 @@ letters = torch.randint(50, (48, 17))
 mine = letters[rank::ranks]
 data = [(part[:, :-1], part[:, 1:]) for part in mine.split(8)]
 H = flt.HessianOperator(model, nn.functional.cross_entropy, data)
-density = fl.spectral_density(H, num_probes=4, num_steps=40, seed=0, progress=rank == 0)
+density = fl.spectral_density(H, num_probes=2, num_steps=24, seed=0, progress=rank == 0)
 print(f"rank {rank}: {H.local_dim} of {H.shape[0]} entries of each vector, {len(mine)} of {len(letters)} sequences")
 if rank == 0:
     print(density)
