@@ -21,6 +21,7 @@ from fastlanczos.krylov.decomposition import lanczos
 from fastlanczos.krylov.iteration import LanczosIteration
 from fastlanczos.krylov.result import LanczosResult
 from fastlanczos.ranks.operator import ShardedOperator
+from fastlanczos.singular.svds import svds
 from fastlanczos.sums.count import eigencount
 from fastlanczos.sums.diagonal import diagonal
 from fastlanczos.sums.estimate import DiagonalEstimate, Estimate
@@ -59,5 +60,6 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "spectral_density",
+    "svds",
     "trace",
 ]

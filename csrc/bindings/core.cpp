@@ -3,6 +3,7 @@
 
 #include "arguments.hpp"
 #include "fastlanczos/tridiagonal.hpp"
+#include "gram.hpp"
 #include "matvec.hpp"
 #include "run.hpp"
 
@@ -59,6 +60,22 @@ py::dict build() {
     return d;
 }
 
+template <class Value>
+void define_dense_gram(py::module_& module, const char* name) {
+    py::class_<DenseGram<Value>, Matvec>(module, name)
+        .def(py::init<py::array_t<Value>, py::array_t<double>, py::array_t<double>>(), py::arg("values").noconvert(),
+             py::arg("c").noconvert(), py::arg("d").noconvert());
+}
+
+template <class Value, class Integer>
+void define_sparse_gram(py::module_& module, const char* name) {
+    py::class_<SparseGram<Value, Integer>, Matvec>(module, name)
+        .def(py::init<py::array_t<Value>, py::array_t<Integer>, py::array_t<Integer>, Index, py::array_t<double>,
+                      py::array_t<double>>(),
+             py::arg("values").noconvert(), py::arg("columns").noconvert(), py::arg("row_start").noconvert(),
+             py::arg("dim"), py::arg("c").noconvert(), py::arg("d").noconvert());
+}
+
 template <class Value, class Integer>
 void define_sparse(py::module_& module, const char* name) {
     py::class_<SparseMatvec<Value, Integer>, Matvec>(module, name)
@@ -96,6 +113,13 @@ PYBIND11_MODULE(_core, module) {
     define_sparse<double, std::int64_t>(module, "SparseMatvec64With64");
     define_sparse<float, std::int32_t>(module, "SparseMatvec32With32");
     define_sparse<float, std::int64_t>(module, "SparseMatvec32With64");
+
+    define_dense_gram<double>(module, "DenseGram64");
+    define_dense_gram<float>(module, "DenseGram32");
+    define_sparse_gram<double, std::int32_t>(module, "SparseGram64With32");
+    define_sparse_gram<double, std::int64_t>(module, "SparseGram64With64");
+    define_sparse_gram<float, std::int32_t>(module, "SparseGram32With32");
+    define_sparse_gram<float, std::int64_t>(module, "SparseGram32With64");
 
     py::class_<ChebyshevMatvec, Matvec>(module, "ChebyshevMatvec")
         .def(py::init<py::object, Index, double, double>(), py::arg("matvec"), py::arg("degree"), py::arg("center"),

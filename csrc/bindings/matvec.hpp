@@ -152,6 +152,34 @@ private:
     py::array_t<Value> values_;
 };
 
+// Returns how many entries three arrays of compressed sparse rows hold, of a matrix with so many columns; throws where
+// they are no such matrix.
+template <class Value, class Integer>
+Index check_sparse(const py::array_t<Value>& values, const py::array_t<Integer>& columns,
+                   const py::array_t<Integer>& row_start, Index num_columns) {
+    const auto contiguous = [](const py::array& x) {
+        return x.ndim() == 1 && (x.size() < 2 || x.strides(0) == x.itemsize());
+    };
+    require(contiguous(values) && contiguous(columns) && contiguous(row_start) && row_start.size() >= 1,
+            "expected contiguous vectors");
+    const Integer* start = row_start.data();
+    const Index rows = row_start.size() - 1;
+    bool valid = start[0] == 0;
+    for (Index i = 0; i < rows; ++i) valid = valid && start[i] <= start[i + 1];
+    const auto stored = static_cast<Index>(start[rows]);
+    require(valid && stored <= values.size() && stored <= columns.size(),
+            "the sparse matrix is damaged: its row pointers do not ascend from 0 to the number of entries");
+    const Integer* column = columns.data();
+    Integer low = 0, high = 0;
+    for (Index k = 0; k < stored; ++k) {
+        low = std::min(low, column[k]);
+        high = std::max(high, column[k]);
+    }
+    require(low >= 0 && (stored == 0 || static_cast<Index>(high) < num_columns),
+            "the sparse matrix is damaged: it has column indices beyond its side");
+    return stored;
+}
+
 // Compressed sparse rows in three contiguous arrays, which are kept and not copied. Indices out of range are refused.
 template <class Value, class Integer>
 class SparseMatvec : public MatrixMatvec<fastlanczos::SparseMatrix<Value, Integer>> {
@@ -164,24 +192,8 @@ public:
           values_(std::move(values)),
           columns_(std::move(columns)),
           row_start_(std::move(row_start)) {
-        const auto contiguous = [](const py::array& x) {
-            return x.ndim() == 1 && (x.size() < 2 || x.strides(0) == x.itemsize());
-        };
-        require(contiguous(values_) && contiguous(columns_) && contiguous(row_start_), "expected contiguous vectors");
+        const Index stored = check_sparse(values_, columns_, row_start_, dim());
         matrix_ = {dim(), values_.data(), columns_.data(), row_start_.data(), false};
-        const Integer* start = matrix_.row_start;
-        bool valid = start[0] == 0;
-        for (Index i = 0; i < dim(); ++i) valid = valid && start[i] <= start[i + 1];
-        const auto stored = static_cast<Index>(start[dim()]);
-        require(valid && stored <= values_.size() && stored <= columns_.size(),
-                "the sparse matrix is damaged: its row pointers do not ascend from 0 to the number of entries");
-        Integer low = 0, high = 0;
-        for (Index k = 0; k < stored; ++k) {
-            low = std::min(low, matrix_.columns[k]);
-            high = std::max(high, matrix_.columns[k]);
-        }
-        require(low >= 0 && static_cast<Index>(high) < dim(),
-                "the sparse matrix is damaged: it has column indices beyond its side");
         matrix_.flush = fastlanczos::dwarfs_subnormals(matrix_.values, stored);
     }
 

@@ -28,6 +28,8 @@ _SAMPLE = 4096  # rows that are looked at
 def rows_of_product(operator: Operator) -> float:
     """Return the cost of a product in rows of the basis; infinite if nothing is known of it."""
     A = operator.source
+    if hasattr(A, "rows_of_product"):
+        return float(A.rows_of_product)
     if operator.native is None or not (isinstance(A, np.ndarray) or scipy.sparse.issparse(A)):
         return np.inf
     n = operator.dim

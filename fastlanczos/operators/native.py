@@ -25,7 +25,7 @@ from scipy import LowLevelCallable
 
 from fastlanczos import _core
 
-__all__ = ["is_native_function", "matrix_matvec", "native_function"]
+__all__ = ["gram_matvec", "is_native_function", "matrix_matvec", "native_function"]
 
 _DENSE: dict[str, Callable[..., _core.Matvec]] = {"float64": _core.DenseMatvec64, "float32": _core.DenseMatvec32}
 _SPARSE: dict[tuple[str, str], Callable[..., _core.Matvec]] = {
@@ -33,6 +33,14 @@ _SPARSE: dict[tuple[str, str], Callable[..., _core.Matvec]] = {
     ("float64", "int64"): _core.SparseMatvec64With64,
     ("float32", "int32"): _core.SparseMatvec32With32,
     ("float32", "int64"): _core.SparseMatvec32With64,
+}
+
+_DENSE_GRAM: dict[str, Callable[..., _core.Matvec]] = {"float64": _core.DenseGram64, "float32": _core.DenseGram32}
+_SPARSE_GRAM: dict[tuple[str, str], Callable[..., _core.Matvec]] = {
+    ("float64", "int32"): _core.SparseGram64With32,
+    ("float64", "int64"): _core.SparseGram64With64,
+    ("float32", "int32"): _core.SparseGram32With32,
+    ("float32", "int64"): _core.SparseGram32With64,
 }
 
 _MOST = 2**31  # numbers from 0 that int32 holds
@@ -72,17 +80,41 @@ def matrix_matvec(A: Any) -> _core.Matvec:
     once, for about the time of a product: every product then reads a quarter less. Products are in float64.
     """
     if scipy.sparse.issparse(A):
-        matrix = A.tocsr()
-        values = _real(matrix.data)
-        index = "int64" if "int64" in (matrix.indices.dtype.name, matrix.indptr.dtype.name) else "int32"
-        if index == "int64" and _fits_int32(matrix.indices, matrix.shape[1]) and _fits_int32(matrix.indptr, _MOST):
-            index = "int32"
-        columns, row_start = (np.ascontiguousarray(x, dtype=index) for x in (matrix.indices, matrix.indptr))
-        return _SPARSE[values.dtype.name, index](np.ascontiguousarray(values), columns, row_start)
-    values = _real(np.asarray(A))
-    if values.shape[0] > 1 and (values.strides[1] != values.itemsize or values.strides[0] < 0):
-        values = np.ascontiguousarray(values)
+        values, columns, row_start = _compressed_rows(A)
+        return _SPARSE[values.dtype.name, columns.dtype.name](values, columns, row_start)
+    values = _contiguous_rows(A)
     return _DENSE[values.dtype.name](values)
+
+
+def gram_matvec(B: Any, c: Any = None, d: Any = None) -> _core.Matvec:
+    """Return (B - c d^T)^T (B - c d^T) for a real matrix B (m, n), which is read once in each product.
+
+    Memory is shared as by `matrix_matvec`. Without c (m,) and d (n,) nothing is subtracted.
+    """
+    c, d = (np.empty(0) if x is None else np.ascontiguousarray(x, dtype=np.float64) for x in (c, d))
+    if scipy.sparse.issparse(B):
+        values, columns, row_start = _compressed_rows(B)
+        gram = _SPARSE_GRAM[values.dtype.name, columns.dtype.name]
+        return gram(values, columns, row_start, int(B.shape[1]), c, d)
+    values = _contiguous_rows(B)
+    return _DENSE_GRAM[values.dtype.name](values, c, d)
+
+
+def _compressed_rows(A: Any) -> tuple[Any, Any, Any]:
+    matrix = A.tocsr()
+    values = _real(matrix.data)
+    index = "int64" if "int64" in (matrix.indices.dtype.name, matrix.indptr.dtype.name) else "int32"
+    if index == "int64" and _fits_int32(matrix.indices, matrix.shape[1]) and _fits_int32(matrix.indptr, _MOST):
+        index = "int32"
+    columns, row_start = (np.ascontiguousarray(x, dtype=index) for x in (matrix.indices, matrix.indptr))
+    return np.ascontiguousarray(values), columns, row_start
+
+
+def _contiguous_rows(A: Any) -> Any:
+    values = _real(np.asarray(A))
+    if values.shape[0] > 1 and ((values.shape[1] > 1 and values.strides[1] != values.itemsize) or values.strides[0] < 0):
+        values = np.ascontiguousarray(values)
+    return values
 
 
 def _fits_int32(numbers: Any, count: int) -> bool:

@@ -78,6 +78,8 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool 
         matrix = matrix_of_tensor(A) if is_tensor(A) else A
         return Operator(side, kind, precision_of(A.dtype), native=matrix_matvec(matrix), source=A)
 
+    if isinstance(getattr(A, "native", None), _core.Matvec):  # an operator that brings its own
+        return Operator(_side(A, dim), NumpyKind(), A.precision, native=A.native, source=A)
     kind = kind_like(_array_of_operator(A) if v0 is None else v0, "v0")
     if is_native_function(A):
         side = _dimension_of_callable(dim, v0)

@@ -39,3 +39,30 @@ FASTLANCZOS_TARGET inline void multiply_dense(const Value* values, Index stride,
     for (; i < end; ++i)
         for (Index c = 0; c < count; ++c) multiply_rows<1, 1>(values + i * stride, 0, n, x + c, y + c, i);
 }
+
+// y += sum_r s_r row_r for R rows.
+template <int R, class Value>
+FASTLANCZOS_INLINE void add_rows(const Value* row, Index stride, Index n, const double* s, double* y) {
+    Pack factors[R];
+    for (int r = 0; r < R; ++r) fill(s[r], factors[r]);
+    Index j = 0;
+    for (; j + kWidth <= n; j += kWidth) {
+        Pack yj, a;
+        load(y + j, yj);
+        for (int r = 0; r < R; ++r) {
+            load(row + r * stride + j, a);
+            yj += factors[r] * a;
+        }
+        store(y + j, yj);
+    }
+    for (; j < n; ++j)
+        for (int r = 0; r < R; ++r) y[j] += s[r] * row[r * stride + j];
+}
+
+template <class Value>
+FASTLANCZOS_TARGET inline void combine_dense(const Value* values, Index stride, Index count, Index n, const double* s,
+                                             double* y) {
+    Index i = 0;
+    for (; i + 8 <= count; i += 8) add_rows<8>(values + i * stride, stride, n, s + i, y);
+    for (; i < count; ++i) add_rows<1>(values + i * stride, 0, n, s + i, y);
+}

@@ -80,6 +80,9 @@ struct Kernels {
                           const double* const* x, double* const* y);
     void (*dense_float32)(const float* values, Index stride, Index first, Index end, Index n, Index count,
                           const double* const* x, double* const* y);
+    // y += sum_i s_i row_i for `count` rows of n entries; see dense.inl.
+    void (*combine_float64)(const double* values, Index stride, Index count, Index n, const double* s, double* y);
+    void (*combine_float32)(const float* values, Index stride, Index count, Index n, const double* s, double* y);
     // One tile of a restart; see rotation.hpp and rotation.inl.
     void (*rotate)(double* rows, Index stride, Index k, Index l, const double* rotation, const double* h, double* u,
                    Index length, double* tile, double* sums);

@@ -92,6 +92,8 @@ inline Kernels kernels() {
             &sweep_tile<float>,
             &multiply_dense<double>,
             &multiply_dense<float>,
+            &combine_dense<double>,
+            &combine_dense<float>,
             &rotate,
             &find_blocks,
             &ql_sweep};

@@ -1,0 +1,110 @@
+"""(B^H B)^-1 as the operator that is iterated with for the smallest singular values of a sparse matrix.
+
+B^H B is not formed. With y from
+
+    [ a I    B        ] [x]   [  0 ]
+    [ B^H   -d^2/a I  ] [y] = [ -v/a ]
+
+a y is (B^H B + d^2)^-1 v, by one sparse LU factorization of that matrix, whose condition is B's where a is about the
+smallest value (Bjorck, Numerical Methods for Least Squares Problems, 2.5.3). d keeps values that are zero from being
+infinite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+
+from fastlanczos.singular.rectangular import Block, Rectangular
+from fastlanczos.singular.triplets import EPSILON
+
+__all__ = ["Inverse", "SmallestEnd", "can_be_factored"]
+
+_MOST = 200_000  # rows and columns of a matrix that is factored
+_ROUNDING = 64.0 * EPSILON  # of a solve, over the value that it is for
+_NEAR = 0.1  # the smallest value may be this part of a
+_ZERO = 8.0 * EPSILON  # of the norm: d, so that zeros are the largest, but not infinite ...
+_BELOW = 1e-3  # ... and d over a, where smaller values than what is looked for have been found
+
+
+def can_be_factored(B: Rectangular) -> bool:
+    """Whether B is a sparse matrix whose entries can be read, and no mean is subtracted."""
+    return scipy.sparse.issparse(B.matrix) and B.c is None and sum(B.shape) <= _MOST
+
+
+class SmallestEnd:
+    """The smallest values of a sparse B of this `norm`; `search(operator)` returns a vector of the largest eigenvalue.
+
+    What the factorization is made for is looked for with one that is good for large values, and one for what that says.
+    """
+
+    def __init__(self, B: Rectangular, norm: float, search: Callable[[Inverse], Block]) -> None:
+        self._B = B
+        self._norm = norm
+        self._search = search
+        self._C = scipy.sparse.csc_array(B.matrix).astype(B.dtype) / norm
+        self._a = self._d = 0.0
+        B.solve = self.solve
+
+    def _factor(self, a: float, d: float) -> None:
+        m, n = self._B.shape
+        self._a, self._d = a, d
+        below = scipy.sparse.diags_array(np.full(n, -(d**2) / a))
+        above = a * scipy.sparse.eye_array(m)
+        self._K = scipy.sparse.block_array([[above, self._C], [self._C.conj().T, below]], format="csc")
+        self._factors = scipy.sparse.linalg.splu(self._K, permc_spec="MMD_AT_PLUS_A")
+
+    def operator(self, V: Block, best: float) -> Inverse:
+        """Return the inverse with V moved out of the way, factored for the smallest value that is left."""
+        a = 1.0
+        while True:
+            # What has been found is smaller, and would be all that there is of a product.
+            self._factor(a, _BELOW * a if V.shape[1] else _ZERO)
+            x = self._search(Inverse(self, V, self._B.dtype))
+            least = float(np.linalg.norm(self._B.multiply(x[:, None]))) / self._norm
+            if least >= _NEAR * a or a <= EPSILON:
+                return Inverse(self, V, self._B.dtype, _ROUNDING / max(least, EPSILON) if V.shape[1] else 0.0)
+            a = max(least, EPSILON)
+
+    def solve(self, above: Block | None, below: Block | None) -> tuple[Block, Block]:
+        """Return (x, y) for the right hand side (above, below), None for zeros, both relative to the norm."""
+        m, n = self._B.shape
+        right = np.zeros(m + n, self._B.dtype)
+        if above is not None:
+            right[:m] = above / self._norm
+        if below is not None:
+            right[m:] = below / self._norm
+        x = self._factors.solve(right)
+        # Rows of K are of different sizes: a step of refinement makes errors relative to each (Skeel 1980).
+        x += self._factors.solve(right - self._K @ x)
+        return x[:m], x[m:]
+
+    def inverse(self, v: Block) -> Block:
+        """Return (C^H C + d^2)^-1 v for C of norm 1."""
+        return self.solve(None, v * (-self._norm / self._a))[1] * self._a
+
+    def size(self, values: Any) -> Any:
+        """Return the reciprocals of the values relative to the norm."""
+        return 1.0 / np.hypot(values / self._norm, self._d)
+
+
+class Inverse:
+    """v -> (C^H C + d^2)^-1 v with the right vectors V (n, p), which may be none, taken out."""
+
+    def __init__(self, end: SmallestEnd, V: Block, dtype: str, noise: float = 0.0) -> None:
+        self.shape = V.shape[0], V.shape[0]
+        self.dtype = np.dtype(dtype)
+        self.noise = noise
+        self._end, self._V = end, V
+
+    def matvec(self, v: Block) -> Block:
+        """Return the product."""
+        v, V = v.reshape(-1), self._V
+        if not V.shape[1]:
+            return self._end.inverse(v)
+        z = self._end.inverse(v - V @ (V.conj().T @ v))
+        return np.asarray(z - V @ (V.conj().T @ z))
