@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-__all__ = ["AsymmetryWarning", "NonFiniteError", "RankError", "not_symmetric", "warn_if_asymmetric"]
+__all__ = ["AsymmetryWarning", "NonFiniteError", "NotSymmetricError", "RankError", "warn_if_asymmetric"]
 
 
 class NonFiniteError(ValueError, ArithmeticError):
@@ -94,10 +94,12 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
     )
 
 
-def not_symmetric(asymmetry: float) -> str:
-    """Return what to say of an operator whose asymmetry is above the tolerance that is asked for."""
-    return (
-        f"the operator is not symmetric (or Hermitian): its products deviate from symmetry by {asymmetry:.1e} of its "
-        "norm, so eigenpairs cannot reach the requested tolerance. For a matrix that is not symmetric use "
-        "scipy.sparse.linalg.eigs. If the products are symmetric but less exact, pass a larger tol"
-    )
+class NotSymmetricError(ValueError):
+    """An operator's products deviate from symmetry by more than the tolerance that is asked for."""
+
+    def __init__(self, asymmetry: float) -> None:
+        super().__init__(
+            f"the operator is not symmetric (or Hermitian): its products deviate from symmetry by {asymmetry:.1e} of "
+            "its norm, so eigenpairs cannot reach the requested tolerance. For a matrix that is not symmetric use "
+            "scipy.sparse.linalg.eigs. If the products are symmetric but less exact, pass a larger tol"
+        )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.wanted import Wanted
-from fastlanczos.errors import NonFiniteError, not_symmetric
+from fastlanczos.errors import NonFiniteError, NotSymmetricError
 
 __all__ = ["solve_dense"]
 
@@ -22,7 +22,7 @@ def solve_dense(pencil: Pencil, wanted: Wanted, tol: float, noise: float = 0.0) 
     M = None if pencil.multiply_m is None else _matrix(pencil.multiply_m, pencil, "M")
     asymmetry = max(_asymmetry(X) for X in (A, M) if X is not None)
     if asymmetry > max(100.0 * pencil.precision, tol, noise):
-        raise ValueError(not_symmetric(asymmetry))
+        raise NotSymmetricError(asymmetry)
     A = (A + A.conj().T) / 2.0
     try:
         # Divide and conquer: the default's vectors are orthonormal to 1e-13 only, or not even that.

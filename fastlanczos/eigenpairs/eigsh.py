@@ -20,7 +20,7 @@ from fastlanczos.eigenpairs.search import MOST_NOISE, Search, Settings
 from fastlanczos.eigenpairs.spectral_transform import MODES
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 from fastlanczos.engine.kinds import SharedKind
-from fastlanczos.errors import not_symmetric, warn_if_asymmetric
+from fastlanczos.errors import NotSymmetricError, warn_if_asymmetric
 from fastlanczos.operators.entries import is_explicit
 
 __all__ = ["eigsh"]
@@ -180,7 +180,7 @@ def eigsh(
     noisy = tol == 0 and not is_explicit(A)
     tol = max(float(tol), pencil.precision)
     if pencil.asymmetry > max(100.0 * pencil.precision, tol):
-        raise ValueError(not_symmetric(pencil.asymmetry))
+        raise NotSymmetricError(pencil.asymmetry)
     wanted = Wanted(which, k)
     if preconditioner is not None:
         _check_preconditioned(pencil, which)

@@ -18,7 +18,7 @@ from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.rayleigh_ritz import noise
 from fastlanczos.eigenpairs.verification import combined_residual
 from fastlanczos.engine.long_vectors import inner_products, without
-from fastlanczos.errors import not_symmetric
+from fastlanczos.errors import NotSymmetricError
 
 __all__ = ["Judge", "PencilJudge", "ProductJudge"]
 
@@ -72,7 +72,7 @@ class ProductJudge:
             return 0.0
         self.asymmetry = max(self.asymmetry, self._asymmetry_of() / norm)
         if self.asymmetry > max(self._multiplier.most_asymmetry, self._tol):
-            raise ValueError(not_symmetric(self.asymmetry))
+            raise NotSymmetricError(self.asymmetry)
         return self.asymmetry * norm if self._noisy else 0.0
 
     def judge(self, rows: Any, values: Float64, estimates: Float64) -> tuple[Float64, NDArray[np.bool_]]:

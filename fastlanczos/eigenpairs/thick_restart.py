@@ -32,7 +32,7 @@ from fastlanczos.eigenpairs.rows import Ritz, Rows
 from fastlanczos.eigenpairs.verification import Verification
 from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.engine.far_space import DeviceSpace
-from fastlanczos.errors import not_symmetric
+from fastlanczos.errors import NotSymmetricError
 
 __all__ = ["ThickRestart"]
 
@@ -191,7 +191,7 @@ class ThickRestart:
             rows.noise = rows.asymmetry  # no estimate means anything below it
         if rows.comparing and rows.asymmetry > max(self._multiplier.most_asymmetry, rows.tol):
             if self._pencil is None:
-                raise ValueError(not_symmetric(rows.asymmetry))
+                raise NotSymmetricError(rows.asymmetry)
             raise NotConverged(
                 f"solving with a matrix gave products that deviate from symmetry by {rows.asymmetry:.1e} of their "
                 "norm. Either sigma is too close to an eigenvalue (move it slightly), or A, M or the given solver is "

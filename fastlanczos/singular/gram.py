@@ -22,7 +22,7 @@ class Gram:
     """v -> B^H B v, with the right vectors V (n, p), which may be none, moved below all others.
 
     `norm` is that of B, and `best` about the largest value that is left; with them, products of B are rounded as ever,
-    and what is left of them is smaller: to `noise`. `native` multiplies without Python where B has real entries that can be read, and nothing was found.
+    and what is left of them is smaller: to `noises`. `native` multiplies without Python where B has real entries that can be read, and nothing was found.
     """
 
     def __init__(self, B: Rectangular, V: Block, norm: float = 0.0, best: float = 0.0) -> None:
@@ -30,7 +30,7 @@ class Gram:
         self.shape = n, n
         self.dtype = np.dtype(B.dtype)
         self.precision = B.precision
-        self.noise = _ROUNDING * norm / best if best else 0.0
+        self.noises = (_ROUNDING * norm / best if best else 0.0,)
         self._B, self._V, self._down = B, V, best**2
         self.native: _core.Matvec | None = None
         if B.matrix is not None and B.dtype == "float64" and B.unit == 1.0 and not V.shape[1]:

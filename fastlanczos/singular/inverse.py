@@ -12,7 +12,6 @@ infinite.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,9 @@ __all__ = ["Inverse", "SmallestEnd", "can_be_factored"]
 
 _MOST = 200_000  # rows and columns of a matrix that is factored
 _ROUNDING = 64.0 * EPSILON  # of a solve, over the value that it is for
+_MOST_NOISE = 1e-3
+_SOFTER, _MOST_SOFTENED = 8.0, 1e4  # d where solves are not symmetric, and the largest over a
+_STEPS = 4  # of inverse iteration
 _NEAR = 0.1  # the smallest value may be this part of a
 _ZERO = 8.0 * EPSILON  # of the norm: d, so that zeros are the largest, but not infinite ...
 _BELOW = 1e-3  # ... and d over a, where smaller values than what is looked for have been found
@@ -37,16 +39,15 @@ def can_be_factored(B: Rectangular) -> bool:
 
 
 class SmallestEnd:
-    """The smallest values of a sparse B of this `norm`; `search(operator)` returns a vector of the largest eigenvalue.
+    """The smallest values of a sparse B of this `norm`.
 
-    What the factorization is made for is looked for with one that is good for large values, and one for what that says.
+    What to factor for is found by inverse iteration, from a factorization that is good for large values on.
     """
 
-    def __init__(self, B: Rectangular, norm: float, search: Callable[[Inverse], Block]) -> None:
+    def __init__(self, B: Rectangular, norm: float) -> None:
         self._B = B
         self._norm = norm
-        self._search = search
-        self._C = scipy.sparse.csc_array(B.matrix).astype(B.dtype) / norm
+        self._C = scipy.sparse.csc_array(B.matrix).astype(B.dtype) / B.unit / norm
         self._a = self._d = 0.0
         B.solve = self.solve
 
@@ -64,11 +65,25 @@ class SmallestEnd:
         while True:
             # What has been found is smaller, and would be all that there is of a product.
             self._factor(a, _BELOW * a if V.shape[1] else _ZERO)
-            x = self._search(Inverse(self, V, self._B.dtype))
-            least = float(np.linalg.norm(self._B.multiply(x[:, None]))) / self._norm
+            least = self._least(Inverse(self, V, self._B.dtype))
             if least >= _NEAR * a or a <= EPSILON:
-                return Inverse(self, V, self._B.dtype, _ROUNDING / max(least, EPSILON) if V.shape[1] else 0.0)
+                noise = min(_ROUNDING / max(least, EPSILON), _MOST_NOISE)
+                return Inverse(self, V, self._B.dtype, (noise,) if V.shape[1] else (0.0, noise))
             a = max(least, EPSILON)
+
+    def soften(self) -> bool:
+        """Factor again with a larger d, for values that are zeros to the last digit; False where that would not help."""
+        if self._d >= _MOST_SOFTENED * self._a:
+            return False
+        self._factor(self._a, _SOFTER * self._d)
+        return True
+
+    def _least(self, inverse: Inverse) -> float:
+        """Return about the smallest value that is left, relative to the norm."""
+        x = np.random.default_rng(0).standard_normal(self._B.shape[1]).astype(self._B.dtype)
+        for _ in range(_STEPS):
+            x = inverse.matvec(x / np.linalg.norm(x))
+        return float(np.linalg.norm(self._B.multiply(x[:, None])) / np.linalg.norm(x)) / self._norm
 
     def solve(self, above: Block | None, below: Block | None) -> tuple[Block, Block]:
         """Return (x, y) for the right hand side (above, below), None for zeros, both relative to the norm."""
@@ -95,10 +110,10 @@ class SmallestEnd:
 class Inverse:
     """v -> (C^H C + d^2)^-1 v with the right vectors V (n, p), which may be none, taken out."""
 
-    def __init__(self, end: SmallestEnd, V: Block, dtype: str, noise: float = 0.0) -> None:
+    def __init__(self, end: SmallestEnd, V: Block, dtype: str, noises: tuple[float, ...] = ()) -> None:
         self.shape = V.shape[0], V.shape[0]
         self.dtype = np.dtype(dtype)
-        self.noise = noise
+        self.noises = noises
         self._end, self._V = end, V
 
     def matvec(self, v: Block) -> Block:

@@ -31,9 +31,9 @@ _MOST_LEVELS = 40
 
 
 class Operator(Protocol):
-    """What is iterated with, with products rounded to `noise` of its norm."""
+    """What is iterated with, with products rounded to one of `noises` of its norm, ascending."""
 
-    noise: float
+    noises: tuple[float, ...]
 
 
 class End(Protocol):
@@ -71,9 +71,9 @@ def by_levels(
         norm = max(norm, float(new.values[0]))
         sizes = np.asarray(end.size(new.values))
         top = float(sizes.max())
-        taken = new.hold(tol, norm) & (sizes >= _KNOWN * top)
+        taken = new.hold(B, tol, norm) & (sizes >= _KNOWN * top)
         if float(new.values[0]) <= _NOTHING * norm:  # none is different from zero
-            taken = new.hold(tol, norm)
+            taken = new.hold(B, tol, norm)
         left = new.chosen(np.flatnonzero(~taken))
         if not np.any(taken & (sizes >= _LEVEL * top)):
             break

@@ -18,9 +18,10 @@ from fastlanczos.eigenpairs.results import Eigenpairs, EigshInfo, EigshState, No
 from fastlanczos.eigenpairs.search import Search, Settings
 from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.engine.cuda import to_host
+from fastlanczos.errors import NotSymmetricError
 from fastlanczos.singular.dense import affordable, cheaper, solve_dense
 from fastlanczos.singular.gram import Gram, LargestEnd
-from fastlanczos.singular.inverse import Inverse, SmallestEnd, can_be_factored
+from fastlanczos.singular.inverse import SmallestEnd, can_be_factored
 from fastlanczos.singular.levels import by_levels
 from fastlanczos.singular.rectangular import Block, Rectangular, as_rectangular
 from fastlanczos.singular.triplets import Triplets, rayleigh_ritz
@@ -219,6 +220,7 @@ class _Task:
         self.state: EigshState | None = None
         self.reason = "not converged"
         self.how = "dear"
+        self.stopped = False  # by the callback
 
     @property
     def products(self) -> int:
@@ -229,27 +231,39 @@ class _Task:
         """Return the triplets that hold, and others that do not."""
         B, k, which = self._B, self._k, self._which
         n, none = B.shape[1], Triplets.none(B)
-        free = self._ncv is None
-        if k == n or (free and start is None and (n <= self._small() or cheaper(B, k))):
+        at_once = self._ncv is None and start is None and (n <= self._small() or cheaper(B, k))
+        if k == n or at_once:
             return solve_dense(B, which, k), none
-        free = free and not self._patient
-        if which == "SM" and free and affordable(B) and B.on_device is None:
+        may_write_out = not self._patient and affordable(B)
+        if which == "SM" and may_write_out and self._ncv is None and B.on_device is None:
             return solve_dense(B, which, k), none
-        limit = _PATIENCE * n if free and affordable(B) else None
+        limit = _PATIENCE * n if may_write_out else None
         try:
-            if which == "LM":
-                return self._by_levels(LargestEnd(B), limit, start)
-            if can_be_factored(B):
-                norm = self._norm()
-                return self._by_levels(SmallestEnd(B, norm, self._smallest_vector), None, start, norm)
-            pairs = self._search(Gram(B, none.V), k, start, "SA", limit)
-            triplets = rayleigh_ritz(B, pairs.vectors.T, none, self._norm())
-            return self._sorted_out(triplets, self._norm())
-        except (OutOfProducts, NotConverged) as error:
-            if free and affordable(B):
-                return solve_dense(B, which, k), none
+            found, left = self._largest(start, limit) if which == "LM" else self._smallest(start, limit)
+        except (OutOfProducts, NotConverged, NotSymmetricError) as error:
             self.reason = str(error)
-            return self._left_by(error)
+            found, left = none, none
+            pairs = getattr(error, "pairs", None)
+            if pairs is not None and pairs.values.size and not may_write_out:
+                triplets = rayleigh_ritz(B, np.asarray(pairs.vectors).T, none, 0.0)
+                found, left = self._sorted_out(triplets, float(triplets.values[0]))
+        if found.values.size < k and may_write_out and not self.stopped:
+            return solve_dense(B, which, k), none
+        return found, left
+
+    def _largest(self, start: Block | None, limit: int | None) -> tuple[Triplets, Triplets]:
+        return self._by_levels(LargestEnd(self._B), limit, start)
+
+    def _smallest(self, start: Block | None, limit: int | None) -> tuple[Triplets, Triplets]:
+        B = self._B
+        norm = self._norm()
+        if norm == 0.0:
+            return Triplets.of_zero(B, self._k), Triplets.none(B)
+        if can_be_factored(B):
+            return self._by_levels(SmallestEnd(B, norm), None, start, norm)
+        pairs = self._search(Gram(B, Triplets.none(B).V), self._k, start, "SA", limit)
+        triplets = rayleigh_ritz(B, pairs.vectors.T, Triplets.none(B), norm)
+        return self._sorted_out(triplets, norm)
 
     def _small(self) -> int:
         B = self._B
@@ -262,36 +276,39 @@ class _Task:
         pairs = self._search(Gram(self._B, Triplets.none(self._B).V), 1, None, "LA", None, tol=1e-2)
         return float(np.sqrt(max(pairs.values[-1], 0.0)))
 
-    def _smallest_vector(self, operator: Inverse) -> Block:
-        """Return a vector of about the largest eigenvalue."""
-        return np.asarray(self._search(operator, 1, None, "LA", None, tol=1e-2).vectors[-1])
-
     def _by_levels(
         self, end: Any, limit: int | None, start: Block | None, norm: float = 0.0
     ) -> tuple[Triplets, Triplets]:
         def search(operator: Any, count: int, begin: Block | None) -> Eigenpairs:
-            return self._search(operator, count, begin, "LA", limit, max(self._settings.tol, operator.noise))
+            tols = [max(self._settings.tol, noise) for noise in operator.noises]
+            while True:
+                try:
+                    return self._search(operator, count, begin, "LA", limit, tols[0])
+                except NotConverged:
+                    tols = tols[1:]
+                    if not tols or self.stopped:
+                        raise
+                except NotSymmetricError:
+                    if not isinstance(end, SmallestEnd) or not end.soften():
+                        raise
 
         found, left = by_levels(self._B, self._k, self._settings.tol, end, search, start, norm)
+        self._explain(left)
+        return found, left
+
+    def _explain(self, left: Triplets) -> None:
         if left.values.size:
             worst = int(np.argmax(left.residuals))
             self.reason = (
                 f"{left.values.size} triplets failed verification: for the value {left.values[worst]:.6g} a residual "
-                f"norm is {left.residuals[worst]:.1e}. Products are not exact enough for tol = {self._settings.tol:.1e}"
+                f"norm is {left.residuals[worst]:.1e}. Products are not exact enough for it, or it is too small for A^H A"
             )
-        return found, left
 
     def _sorted_out(self, triplets: Triplets, norm: float) -> tuple[Triplets, Triplets]:
-        holds = triplets.hold(self._settings.tol, norm)
-        return triplets.chosen(np.flatnonzero(holds)), triplets.chosen(np.flatnonzero(~holds))
-
-    def _left_by(self, error: Exception) -> tuple[Triplets, Triplets]:
-        """What a search that failed had found."""
-        pairs = getattr(error, "pairs", None)
-        if pairs is None or not pairs.values.size:
-            return Triplets.none(self._B), Triplets.none(self._B)
-        triplets = rayleigh_ritz(self._B, np.asarray(pairs.vectors).T, Triplets.none(self._B), 0.0)
-        return self._sorted_out(triplets, float(triplets.values[0]))
+        holds = triplets.hold(self._B, self._settings.tol, norm)
+        found, left = triplets.chosen(np.flatnonzero(holds)), triplets.chosen(np.flatnonzero(~holds))
+        self._explain(left)
+        return found, left
 
     def _search(
         self, operator: Any, count: int, start: Block | None, which: str, limit: int | None, tol: float | None = None
@@ -330,7 +347,11 @@ class _Task:
             state, num_products=self.products, values=values * self._B.unit, residuals=residuals * self._B.unit
         )
         if self._settings.callback is not None:
-            self._settings.callback(self.state)
+            try:
+                self._settings.callback(self.state)
+            except StopIteration:
+                self.stopped = True
+                raise
 
 
 def _answer(B: Rectangular, found: Triplets, vectors: Any) -> Any:

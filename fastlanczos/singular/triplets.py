@@ -21,7 +21,7 @@ __all__ = ["EPSILON", "Triplets", "rayleigh_ritz"]
 EPSILON = float(np.finfo(np.float64).eps)
 _ZERO = 32.0 * EPSILON  # of the norm: a value that is 0 to rounding
 _MOST_CORRECTIONS = 3  # of vectors, by solves
-_ROUNDING = 32.0 * EPSILON  # of the norm: what rounding leaves of a residual
+_ROUNDING = 64.0 * EPSILON  # of the norm: what rounding leaves of a residual
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,22 @@ class Triplets:
             np.concatenate([self.residuals, others.residuals])[order],
         )
 
-    def hold(self, tol: float, norm: float) -> NDArray[np.bool_]:
-        """Return which are good to `tol` of their values, or to rounding in B."""
-        return np.asarray(self.residuals <= np.maximum(tol * self.values, _ROUNDING * norm))
+    def hold(self, B: Rectangular, tol: float, norm: float) -> NDArray[np.bool_]:
+        """Return which are good to `tol` of their values, or to rounding in B's products."""
+        rounding = _ROUNDING if B.matrix is not None else max(_ROUNDING, B.precision)
+        return np.asarray(self.residuals <= np.maximum(tol * self.values, rounding * norm))
 
     @staticmethod
     def none(B: Rectangular) -> Triplets:
         """Return no triplets."""
         m, n = B.shape
         return Triplets(np.empty((m, 0), B.dtype), np.empty(0), np.empty((n, 0), B.dtype), np.empty(0))
+
+    @staticmethod
+    def of_zero(B: Rectangular, k: int) -> Triplets:
+        """Return triplets of a zero B."""
+        (m, n), dtype = B.shape, B.dtype
+        return Triplets(np.eye(m, k, dtype=dtype), np.zeros(k), np.eye(n, k, dtype=dtype), np.zeros(k))
 
 
 def rayleigh_ritz(B: Rectangular, V: Block, found: Triplets, norm: float) -> Triplets:
@@ -69,7 +76,8 @@ def rayleigh_ritz(B: Rectangular, V: Block, found: Triplets, norm: float) -> Tri
     """
     W = B.multiply(V)
     if found.values.size:
-        W = W - found.U @ (found.U.conj().T @ W)
+        for _ in range(2):
+            W = W - found.U @ (found.U.conj().T @ W)
     U, values, Zh = scipy.linalg.svd(W, full_matrices=False)
     V = V @ Zh.conj().T
     unit = max(norm, float(values[0]))
@@ -84,17 +92,21 @@ def rayleigh_ritz(B: Rectangular, V: Block, found: Triplets, norm: float) -> Tri
         bad = np.maximum(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0)) > _ROUNDING * unit
         if not bad.any():
             break
-        U, V = _corrected(B, U, left, 0, bad), _corrected(B, V, right, 1, bad)
+        U, V = _corrected(B, U, left, 0, bad, found.U), _corrected(B, V, right, 1, bad, found.V)
         left, right = B.multiply_adjoint(U) - V * values, B.multiply(V) - U * values
     return Triplets(U, values, V, np.maximum(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0)))
 
 
-def _corrected(B: Rectangular, X: Block, residuals: Block, side: int, bad: NDArray[np.bool_]) -> Block:
+def _corrected(
+    B: Rectangular, X: Block, residuals: Block, side: int, bad: NDArray[np.bool_], others: Block
+) -> Block:
     """Return vectors with what their residuals show taken out: u = B v / s has rounding in B v over s in it."""
     assert B.solve is not None
     X = X.copy()
     for i in np.flatnonzero(bad):
         X[:, i] -= B.solve(*((None, residuals[:, i]) if side == 0 else (residuals[:, i], None)))[side]
+    for _ in range(2):
+        X = X - others @ (others.conj().T @ X)
     Q, R = scipy.linalg.qr(X, mode="economic")
     return np.asarray(Q * np.sign(np.diag(R).real))
 
