@@ -52,6 +52,7 @@ def eigsh(
     max_memory: int | None = None,
     preconditioner: Any = None,
     return_info: bool = False,
+    return_unconverged: bool = False,
     dim: int | None = None,
     progress: bool = False,
     callback: Callable[[EigshState], object] | None = None,
@@ -112,6 +113,9 @@ def eigsh(
         callable of two arguments gets the shift lambda as well.
     return_info : bool
         Whether to return an `EigshInfo` as well: products, restarts, residuals.
+    return_unconverged : bool
+        Return the best pairs so far where some have not converged, instead of raising: k of them, or as many as there
+        are. `EigshInfo.converged` tells which have been verified.
     dim : int, optional
         n. Needed only if A has no shape.
     progress : bool
@@ -226,6 +230,8 @@ def eigsh(
                     if answer is not None:
                         return answer
                 if isinstance(error, NotConverged):
+                    if return_unconverged:
+                        return _unconverged(pencil, wanted, error, search, how, return_eigenvectors, return_info)
                     part = error.pairs
                     values, vectors = _result(pencil, wanted, pencil.values(part.values), part.vectors, True, None)
                     raise ArpackNoConvergence(
@@ -240,6 +246,18 @@ def eigsh(
     )
 
 
+def _unconverged(
+    pencil: Pencil, wanted: Wanted, error: NotConverged, search: Search, how: str, vectors: bool, with_info: bool
+) -> Any:
+    """Return what a search that failed had in the end."""
+    pairs, count = error.pairs, error.pairs.values.size
+    residuals, good = np.zeros(count), np.ones(count, dtype=bool)
+    if error.everything is not None:
+        pairs, residuals, good = error.everything.pairs, error.everything.residuals, error.everything.good
+    info = EigshInfo(search.products, search.restarts, residuals, good, how)
+    return _result(pencil, wanted, pencil.values(pairs.values), pairs.vectors, vectors, info if with_info else None)
+
+
 def _result(
     pencil: Pencil, wanted: Wanted, values: Any, vectors: Any, return_eigenvectors: bool, info: EigshInfo | None
 ) -> Any:
@@ -250,7 +268,7 @@ def _result(
         order = np.argsort(values, kind="stable")
     if not np.array_equal(order, np.arange(order.size)):
         values, vectors = values[order], None if vectors is None else vectors[order]
-        info = None if info is None else replace(info, residuals=info.residuals[order])
+        info = None if info is None else replace(info, residuals=info.residuals[order], converged=info.converged[order])
     answer = pencil.result(values, vectors, return_eigenvectors)
     if info is None:
         return answer

@@ -28,7 +28,7 @@ from fastlanczos.eigenpairs.found import Found
 from fastlanczos.eigenpairs.hidden import acceptable, probability_hidden
 from fastlanczos.eigenpairs.judges import Judge
 from fastlanczos.eigenpairs.looks import steps_to_the_next_look
-from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, Judged, NotConverged
 from fastlanczos.eigenpairs.shadows import shadows
 from fastlanczos.eigenpairs.wanted import Wanted
 
@@ -122,11 +122,11 @@ class GrowingSearch:
                 self._criteria.strictness *= 0.1
                 self._take_up(np.flatnonzero(good), np.flatnonzero(~good))
         worst = int(np.argmax(np.where(good, 0.0, residuals)))
-        raise NotConverged(
+        raise NotConverged.after(
             f"{np.count_nonzero(~good)} pairs failed verification: for the eigenvalue {values[worst]:.6g} of the "
             f"operator that was iterated with, the residual norm is {residuals[worst]:.1e}. "
             f"Products, or solves, are not exact enough for tol = {self._criteria.tol:.1e}",
-            Eigenpairs(values[good], rows[good]),
+            Judged(Eigenpairs(values, rows), residuals, good),
         )
 
     # A chain.
@@ -366,16 +366,17 @@ class GrowingSearch:
     def _count_restart(self) -> None:
         self.restarts += 1
         if self.restarts > self._max_restarts:
-            raise NotConverged(f"not converged: {self._max_restarts} restarts were not enough", self.converged())
+            raise NotConverged.after(
+                f"not converged: {self._max_restarts} restarts were not enough", self._everything()
+            )
 
-    def converged(self) -> Eigenpairs:
-        """Return those pairs that are verified at any time; the run cannot go on after this."""
+    def _everything(self) -> Judged:
+        """Return the best pairs at any time; the run cannot go on after this."""
         chain = self._space.ritz(self._wanted) if self._space.length else None
         if chain is not None:
-            done = chain.residuals <= self._criteria.allowed(chain.values)
-            self._merge(chain, self._new(chain)[done[self._new(chain)]])
-        values, rows, _, good = self._judged()
-        return Eigenpairs(values[good], rows[good] if values.size else rows)
+            self._merge(chain, self._new(chain))
+        values, rows, residuals, good = self._judged()
+        return Judged(Eigenpairs(values, rows), residuals, good)
 
     def _report(self, chain: Chain, new: NDArray[np.intp]) -> None:
         values = np.concatenate([self._found.values, chain.values[new]])
@@ -389,4 +390,4 @@ class GrowingSearch:
                 self._callback(EigshState(self._count(), self.restarts, done, values[chosen], residuals[chosen]))
             except StopIteration:
                 self._callback = None
-                raise NotConverged("the callback ended the run", self.converged()) from None
+                raise NotConverged.after("the callback ended the run", self._everything()) from None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
 
-__all__ = ["Eigenpairs", "EigshInfo", "EigshState", "NotConverged"]
+__all__ = ["Eigenpairs", "EigshInfo", "EigshState", "Judged", "NotConverged"]
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,18 @@ class EigshState:
 
 @dataclass(frozen=True)
 class EigshInfo:
-    """What `eigsh` did, returned with `return_info=True`.
+    """What `eigsh` or `svds` did, returned with `return_info=True`.
 
     Attributes
     ----------
     num_matvecs, num_restarts : int
-        Products with A, or with the operator that shifts it, and restarts.
+        Products with A, or with the operator that shifts it, and restarts. `svds` counts products with the adjoint too.
     residuals : ndarray, shape (k,), float64
         Residual norms of the pairs: those that were verified, with A and M if there is a shift, otherwise by the
         recurrence, which a product with a random combination of all pairs has confirmed.
     converged : ndarray, shape (k,), bool
-        Whether each pair has converged. `eigsh` raises where one has not.
+        Whether each pair has converged, and been verified. Where one has not, an exception is raised, unless
+        `return_unconverged` is True.
     products : {"cheap", "dear"}
         Which price of a product the search was planned for; see docs/eigenpairs.md.
 
@@ -75,7 +76,7 @@ class EigshInfo:
     def __repr__(self) -> str:
         return (
             f"EigshInfo({int(self.converged.sum())} of {self.converged.size} converged, {self.num_matvecs} products "
-            f"({self.products}), {self.num_restarts} restarts, residuals to {self.residuals.max():.1e})"
+            f"({self.products}), {self.num_restarts} restarts, residuals to {self.residuals.max(initial=0.0):.1e})"
         )
 
 
@@ -87,9 +88,33 @@ class Eigenpairs:
     vectors: Any  # (k, n)
 
 
-class NotConverged(Exception):
-    """The restarts are used up, or the residuals cannot be brought down; carries the pairs that are verified."""
+@dataclass(frozen=True)
+class Judged:
+    """Pairs that have been looked at with products: their residual norms, and which of them hold."""
 
-    def __init__(self, message: str, pairs: Eigenpairs) -> None:
+    pairs: Eigenpairs
+    residuals: Float64
+    good: NDArray[np.bool_]
+
+    def verified(self) -> Eigenpairs:
+        """Return the pairs that hold."""
+        if self.good.all():
+            return self.pairs
+        return Eigenpairs(self.pairs.values[self.good], self.pairs.vectors[np.flatnonzero(self.good)])
+
+
+class NotConverged(Exception):
+    """The restarts are used up, or the residuals cannot be brought down.
+
+    Carries the pairs that are verified, and, where it had them, the best of all wanted ones.
+    """
+
+    def __init__(self, message: str, pairs: Eigenpairs, everything: Judged | None = None) -> None:
         super().__init__(message)
         self.pairs = pairs
+        self.everything = everything
+
+    @classmethod
+    def after(cls, message: str, judged: Judged) -> NotConverged:
+        """Return the exception for what there was in the end."""
+        return cls(message, judged.verified(), judged)

@@ -27,7 +27,7 @@ from fastlanczos.eigenpairs.filter_choice import better_filter
 from fastlanczos.eigenpairs.multiplier import Multiplier
 from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.rayleigh_ritz import Source
-from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
+from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, Judged, NotConverged
 from fastlanczos.eigenpairs.rows import Ritz, Rows
 from fastlanczos.eigenpairs.verification import Verification
 from fastlanczos.eigenpairs.wanted import Wanted
@@ -105,15 +105,24 @@ class ThickRestart:
             self._solve_stage()
         return self._pairs(np.arange(self._rows.locked.size))
 
-    def converged(self) -> Eigenpairs:
-        """Return the pairs that are verified at any time; the run cannot go on after this."""
-        ritz, own = self._look(), self._rows.own
-        found = self._rows.converged(ritz, np.arange(ritz.values.size))
-        merged = np.concatenate([own, ritz.values[found]])
-        chosen = self._rows.wanted.order(merged)[: self._rows.wanted.k]
-        self._rows.lock(ritz, chosen[chosen < own.size], found[chosen[chosen >= own.size] - own.size])
-        _, good = self._verification.verify()
-        return self._pairs(self._which_hold(good))
+    def _everything(self) -> Judged:
+        """Return the best pairs at any time; the run cannot go on after this."""
+        rows = self._rows
+        ritz, own = self._look(), rows.own
+        candidates = np.flatnonzero(ritz.outside)
+        merged = np.concatenate([own, ritz.values[candidates]])
+        chosen = rows.wanted.order(merged)[: min(rows.wanted.k, rows.run.max_steps - 3 - rows.earlier)]
+        rows.lock(ritz, chosen[chosen < own.size], candidates[chosen[chosen >= own.size] - own.size])
+        return self._all_judged(*self._verification.verify())
+
+    def _all_judged(self, residuals: Float64, good: NDArray[np.bool_]) -> Judged:
+        """Return the locked pairs, those of earlier stages too."""
+        before = np.zeros(0) if self.residuals is None else self.residuals
+        self.residuals = np.concatenate([before, residuals])
+        good = np.concatenate([np.ones(self._rows.earlier, dtype=bool), good])
+        order = np.argsort(self._verification.values, kind="stable")
+        pairs = self._pairs(np.arange(self._rows.locked.size))
+        return Judged(pairs, self.residuals, good[order])
 
     def _begin_stage(self, wanted: Wanted) -> None:
         """Look for others in the complement of what has been found."""
@@ -139,7 +148,7 @@ class ThickRestart:
             if self._trial + 1 < _MOST_TRIALS:
                 rows.strictness *= 0.1
                 self._take_up(rows.earlier + np.flatnonzero(~good))
-        raise NotConverged(self._verification.why_not(residuals, good), self._pairs(self._which_hold(good)))
+        raise NotConverged.after(self._verification.why_not(residuals, good), self._all_judged(residuals, good))
 
     # One search.
 
@@ -255,9 +264,11 @@ class ThickRestart:
         self._restarts += 1
         self._report(ritz, new)
         if self._restarts > self._max_restarts:
-            raise NotConverged(f"not converged: {self._max_restarts} restarts were not enough", self.converged())
+            raise NotConverged.after(
+                f"not converged: {self._max_restarts} restarts were not enough", self._everything()
+            )
         if self._stopped:
-            raise NotConverged(self._stopped, self.converged())
+            raise NotConverged.after(self._stopped, self._everything())
         done = rows.converged(ritz, new)
         if self._complement.round > 0 and done.size and self._run.max_steps - rows.locked.size < 2 * new.size + 4:
             # Too little room for the others to converge beside it: what is better than a locked one takes its place.
@@ -318,9 +329,6 @@ class ThickRestart:
         self._rows.unlock(failed)
 
     # Results.
-
-    def _which_hold(self, good: NDArray[np.bool_]) -> NDArray[np.intp]:
-        return np.concatenate([np.arange(self._rows.earlier), self._rows.earlier + np.flatnonzero(good)])
 
     def _pairs(self, chosen: NDArray[np.intp]) -> Eigenpairs:
         """Put some of the locked rows in ascending order, and return them with their values."""

@@ -112,7 +112,9 @@ def _compressed_rows(A: Any) -> tuple[Any, Any, Any]:
 
 def _contiguous_rows(A: Any) -> Any:
     values = _real(np.asarray(A))
-    if values.shape[0] > 1 and ((values.shape[1] > 1 and values.strides[1] != values.itemsize) or values.strides[0] < 0):
+    if values.shape[0] > 1 and (
+        (values.shape[1] > 1 and values.strides[1] != values.itemsize) or values.strides[0] < 0
+    ):
         values = np.ascontiguousarray(values)
     return values
 

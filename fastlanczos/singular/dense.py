@@ -50,9 +50,8 @@ def solve_dense(B: Rectangular, which: str, k: int) -> Triplets:
 
 
 def _matrix(B: Rectangular) -> Block:
-    m, n = B.shape
     if B.matrix is None:
-        return B.multiply(np.eye(n, dtype=B.dtype))
+        return B.multiply(np.eye(B.shape[1], dtype=B.dtype))
     dense = B.matrix.toarray() if scipy.sparse.issparse(B.matrix) else np.asarray(B.matrix)
     dense = dense.astype(B.dtype, copy=False)
     if B.c is not None and B.d is not None:

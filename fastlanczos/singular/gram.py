@@ -21,8 +21,9 @@ _SCATTER = 2.0  # what a sparse entry costs in both factors, in entries that are
 class Gram:
     """v -> B^H B v, with the right vectors V (n, p), which may be none, moved below all others.
 
-    `norm` is that of B, and `best` about the largest value that is left; with them, products of B are rounded as ever,
-    and what is left of them is smaller: to `noises`. `native` multiplies without Python where B has real entries that can be read, and nothing was found.
+    `norm` is that of B, and `best` about the largest value that is left: products of B are rounded as ever, and what is
+    left of them is smaller. `native` multiplies without Python where B has real entries that can be read, and nothing
+    was found.
     """
 
     def __init__(self, B: Rectangular, V: Block, norm: float = 0.0, best: float = 0.0) -> None:

@@ -47,7 +47,7 @@ class SmallestEnd:
     def __init__(self, B: Rectangular, norm: float) -> None:
         self._B = B
         self._norm = norm
-        self._C = scipy.sparse.csc_array(B.matrix).astype(B.dtype) / B.unit / norm
+        self._C: Any = scipy.sparse.csc_array(B.matrix).astype(B.dtype) / (B.unit * norm)
         self._a = self._d = 0.0
         B.solve = self.solve
 
@@ -72,7 +72,7 @@ class SmallestEnd:
             a = max(least, EPSILON)
 
     def soften(self) -> bool:
-        """Factor again with a larger d, for values that are zeros to the last digit; False where that would not help."""
+        """Factor again with a larger d, for values that are zeros to the last digit; False if that would not help."""
         if self._d >= _MOST_SOFTENED * self._a:
             return False
         self._factor(self._a, _SOFTER * self._d)

@@ -59,7 +59,7 @@ class Rectangular:
         self.d: Block | None = None
         self.unit = 1.0
         self.count = 0
-        # Where B has been factored: (r, None) -> (_, y) with B y nearest to r, (None, r) -> (x, _) with x the shortest of
+        # Where B has been factored: (r, None) -> (_, y), B y nearest to r; (None, r) -> (x, _), the shortest with
         # B^H x = r.
         self.solve: Callable[[Block | None, Block | None], tuple[Block, Block]] | None = None
 
@@ -176,8 +176,8 @@ def _check(A: Any) -> None:
 
 def _products_of_matrix(B: Any) -> tuple[Callable[[Block], Any], Callable[[Block], Any]]:
     if scipy.sparse.issparse(B):
-        adjoint = B.conj().T
-        return lambda X: B @ X, lambda Y: adjoint @ Y
+        transposed = B.conj().T  # type: ignore[attr-defined]
+        return lambda X: B @ X, lambda Y: transposed @ Y
     if B.dtype.itemsize >= np.dtype("float64" if B.dtype.kind != "c" else "complex128").itemsize:
         return lambda X: B @ X, lambda Y: (Y.conj().T @ B).conj().T
 
@@ -198,7 +198,10 @@ def _products_of_matrix(B: Any) -> tuple[Callable[[Block], Any], Callable[[Block
 def _adjoint_of(A: LinearOperator) -> Callable[[Block], Any]:
     def adjoint(Y: Block) -> Any:
         try:
-            return A.rmatmat(Y)
+            try:
+                return A.rmatmat(Y)
+            except TypeError:  # scipy's, of an operator that has no rmatvec; or the caller's own
+                return np.column_stack([A.rmatvec(y) for y in Y.T])
         except NotImplementedError:
             raise TypeError("A has no products with its adjoint: give it rmatvec, y -> A^H y") from None
 

@@ -178,20 +178,17 @@ def svds(
             if task.state is not None:
                 error.partial = task.state  # type: ignore[attr-defined]
             raise
-    missing = k - found.values.size
-    if missing and not return_unconverged:
-        _, values, V = _answer(B, found, True)
-        error = ArpackNoConvergence(
-            f"{task.reason}; {found.values.size} of {k} triplets have converged", values, V.conj().T
+    if found.values.size < k and not return_unconverged:
+        u, values, vh = _answer(B, found, True)
+        given_up = ArpackNoConvergence(
+            f"{task.reason}; {found.values.size} of {k} triplets have converged", values, vh.conj().T
         )
-        error.left = _answer(B, found, True)[0]  # type: ignore[attr-defined]
-        raise error
-    converged = np.r_[np.ones(found.values.size, dtype=bool), np.zeros(left.values.size, dtype=bool)]
+        given_up.left = u  # type: ignore[attr-defined]
+        raise given_up
     everything = found.joined(left)
-    converged = converged[np.argsort(-np.concatenate([found.values, left.values]), kind="stable")]
-    info = EigshInfo(
-        task.products, task.restarts, everything.residuals[::-1] * B.unit, converged[::-1], task.how
-    )
+    order = np.argsort(-np.concatenate([found.values, left.values]), kind="stable")
+    converged = (np.arange(order.size) < found.values.size)[order]
+    info = EigshInfo(task.products, task.restarts, everything.residuals[::-1] * B.unit, converged[::-1], task.how)
     answer = _answer(B, everything, return_singular_vectors)
     if not return_info:
         return answer
@@ -243,10 +240,12 @@ class _Task:
         except (OutOfProducts, NotConverged, NotSymmetricError) as error:
             self.reason = str(error)
             found, left = none, none
-            pairs = getattr(error, "pairs", None)
-            if pairs is not None and pairs.values.size and not may_write_out:
-                triplets = rayleigh_ritz(B, np.asarray(pairs.vectors).T, none, 0.0)
+            everything = getattr(error, "everything", None)
+            if everything is not None and everything.pairs.values.size and not may_write_out:
+                V = np.linalg.qr(np.asarray(everything.pairs.vectors).T)[0]
+                triplets = rayleigh_ritz(B, V, none, 0.0)
                 found, left = self._sorted_out(triplets, float(triplets.values[0]))
+                self.reason = str(error)
         if found.values.size < k and may_write_out and not self.stopped:
             return solve_dense(B, which, k), none
         return found, left
@@ -301,7 +300,7 @@ class _Task:
             worst = int(np.argmax(left.residuals))
             self.reason = (
                 f"{left.values.size} triplets failed verification: for the value {left.values[worst]:.6g} a residual "
-                f"norm is {left.residuals[worst]:.1e}. Products are not exact enough for it, or it is too small for A^H A"
+                f"norm is {left.residuals[worst]:.1e}. Products are not exact enough, or it is too small for A^H A"
             )
 
     def _sorted_out(self, triplets: Triplets, norm: float) -> tuple[Triplets, Triplets]:
@@ -319,9 +318,7 @@ class _Task:
             v0 = B.framework.from_numpy(
                 self._settings.generator.standard_normal(B.shape[1]).astype(B.dtype) if start is None else start
             )
-        pencil = Pencil(
-            operator, None, None, sigma=None, mode="normal", Minv=None, OPinv=None, v0=v0
-        )
+        pencil = Pencil(operator, None, None, sigma=None, mode="normal", Minv=None, OPinv=None, v0=v0)
         plan = make_plan(pencil, count, self._ncv, self._max_memory, which)
         self.how = "dear" if plan.grows else "cheap"
         settings = replace(self._settings, tol=self._settings.tol if tol is None else tol, callback=self._watch)
@@ -335,6 +332,7 @@ class _Task:
                 self._uncounted += search.products * (2 if isinstance(operator, Gram) else 1)
         vectors = pairs.vectors
         if not isinstance(vectors, np.ndarray):
+            assert B.framework is not None
             vectors = to_host(vectors.array(), B.framework)
         return Eigenpairs(pencil.values(pairs.values), np.array(vectors))
 

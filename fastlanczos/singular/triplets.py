@@ -97,9 +97,7 @@ def rayleigh_ritz(B: Rectangular, V: Block, found: Triplets, norm: float) -> Tri
     return Triplets(U, values, V, np.maximum(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0)))
 
 
-def _corrected(
-    B: Rectangular, X: Block, residuals: Block, side: int, bad: NDArray[np.bool_], others: Block
-) -> Block:
+def _corrected(B: Rectangular, X: Block, residuals: Block, side: int, bad: NDArray[np.bool_], others: Block) -> Block:
     """Return vectors with what their residuals show taken out: u = B v / s has rounding in B v over s in it."""
     assert B.solve is not None
     X = X.copy()

@@ -89,14 +89,12 @@ inline void gram_rows(const TallSparse<Value, Integer>& B, Index first, Index en
                       const double* c, double* y, double& weight) {
     for (Index i = first; i < end; ++i) {
         const auto from = static_cast<Index>(B.row_start[i]), stop = static_cast<Index>(B.row_start[i + 1]);
-        double even = 0.0, odd = 0.0;
+        double sums[4] = {};
         Index k = from;
-        for (; k + 1 < stop; k += 2) {
-            even += static_cast<double>(B.values[k]) * x[B.columns[k]];
-            odd += static_cast<double>(B.values[k + 1]) * x[B.columns[k + 1]];
-        }
-        if (k < stop) even += static_cast<double>(B.values[k]) * x[B.columns[k]];
-        double s = even + odd;
+        for (; k + 4 <= stop; k += 4)
+            for (int l = 0; l < 4; ++l) sums[l] += static_cast<double>(B.values[k + l]) * x[B.columns[k + l]];
+        for (; k < stop; ++k) sums[0] += static_cast<double>(B.values[k]) * x[B.columns[k]];
+        double s = (sums[0] + sums[1]) + (sums[2] + sums[3]);
         if (c) {
             s -= c[i] * shift;
             weight += c[i] * s;
