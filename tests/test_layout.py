@@ -22,7 +22,7 @@ FLOORS = [
     {"gauss", "probes", "operators", "system", "closed_forms"},
     {"krylov"},
     {"density", "eigenpairs", "sums", "model"},
-    {"curvature"},
+    {"curvature", "singular"},
     {"tracking"},
     {"torch", "report"},
     {"study"},

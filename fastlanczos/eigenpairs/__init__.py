@@ -5,6 +5,8 @@
 | `eigsh`              | the public function: arguments, the choice of a method, results               |
 | `wanted`             | the meaning of `which`                                                        |
 | `pencil`             | A, or A and M: the operator to iterate with, its vectors, its results         |
+| `stack`              | many matrices in one call                                                     |
+| `interval`           | all pairs in an interval                                                      |
 | `spectral_transform` | shift-invert, buckling, Cayley                                                |
 | `plan`               | which search, and in how many rows                                            |
 | `search`             | the search by plan                                                            |
@@ -15,6 +17,7 @@
 | `shadows`            | what all rows tell of a hidden eigenvector                                    |
 | `judges`             | whether what a growing search has found holds                                 |
 | `looks`              | when a growing chain is looked at again                                       |
+| `start_block`        | several start vectors, as starts of chains                                    |
 | `chain`              | the spaces it grows in: their chains, rows that are set aside                 |
 | `engine_space`       | ... of single vectors, in the compiled engine                                 |
 | `block_space`        | ... of blocks, in NumPy: complex problems, shifts, inner products             |

@@ -97,6 +97,13 @@ class BlockSpace(Space):
         self._coupling = np.zeros((self._next, 0), self._dtype)
         return not self.breakdown
 
+    def adopt(self, vectors: list[Any], values: Float64) -> None:
+        """Begin with eigenvectors of these values as rows, without a product."""
+        for i, x in enumerate(vectors):
+            self._rows[i] = x
+        self._steps = len(vectors)
+        self.forget(np.eye(len(vectors), dtype=self._dtype), values)
+
     def _unit(self, vectors: Any) -> Any:
         """Vectors of length 1, without those that have none."""
         sizes = np.array([self._norm(v) for v in vectors])
@@ -213,6 +220,7 @@ class BlockSpace(Space):
         self, keep: NDArray[Any], found: Float64, vectors: NDArray[Any], values: Float64, *, whole: bool = False
     ) -> None:
         """Of the rows before the chain keep combinations (c, first), and what is set aside; of the chain some pairs."""
+        self.dropped = True
         first, m, p = self.first, self._steps, self._next
         self._before.append((self._H[first:m, first:m].copy(), self._coupling, self._since))
         self._since = slice(values.size, values.size + p)
@@ -241,7 +249,7 @@ class BlockSpace(Space):
         """Make combinations of the rows (c, steps) the only ones: no chain is left."""
         turn(self._rows[: keep.shape[1]], keep)
         self._steps = self.first = len(keep)
-        self._aside, self._next = [], 0
+        self._aside, self._next, self.dropped = [], 0, False
         self._H[:] = 0.0
         self._H[np.arange(found.size), np.arange(found.size)] = found
         self._coupling = np.zeros((0, 0), self._dtype)

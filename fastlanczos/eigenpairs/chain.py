@@ -42,6 +42,7 @@ class Space:
     first: int  # row at which the chain begins
     fresh: bool  # the chain has not been restarted
     block: int  # vectors that the chain began with
+    dropped = False  # rows, by a restart, while others of their chain stayed
     _before: list[tuple[Any, Any, slice]]  # H, coupling and first rows of the chain before each of its restarts
 
     def _log_before(self, t: float) -> float:

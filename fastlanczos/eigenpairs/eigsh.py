@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
 from fastlanczos.eigenpairs.dense_pencil import solve_dense
+from fastlanczos.eigenpairs.interval import Moved, check_interval, pairs_in
 from fastlanczos.eigenpairs.multiplier import OutOfProducts
 from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.plan import make_plan
 from fastlanczos.eigenpairs.results import EigshInfo, EigshState, NotConverged
 from fastlanczos.eigenpairs.search import MOST_NOISE, Search, Settings
 from fastlanczos.eigenpairs.spectral_transform import MODES
+from fastlanczos.eigenpairs.stack import is_stack, solve_stack
 from fastlanczos.eigenpairs.wanted import WHICH, Wanted
 from fastlanczos.engine.kinds import SharedKind
 from fastlanczos.errors import NotSymmetricError, warn_if_asymmetric
@@ -48,6 +51,7 @@ def eigsh(
     mode: str = "normal",
     rng: Any = None,
     *,
+    interval: tuple[float, float] | None = None,
     multiplicities: bool = True,
     max_memory: int | None = None,
     preconditioner: Any = None,
@@ -69,7 +73,8 @@ def eigsh(
     Parameters
     ----------
     A : matrix, LinearOperator, tensor, object with shape and matvec or @, or callable
-        The operator, as for `lanczos`; complex ones must be Hermitian. A callable needs `dim`.
+        The operator, as for `lanczos`; complex ones must be Hermitian. A callable needs `dim`. An array (b, n, n) or a
+        list of matrices is a stack: all are solved, in threads; M, sigma, v0 and k may be lists with one for each.
     k : int
         How many pairs, 1 <= k <= n.
     M : matrix, LinearOperator or callable, optional
@@ -83,8 +88,10 @@ def eigsh(
         Largest or smallest magnitude, largest or smallest value, or half from each end (one more from the high end if k
         is odd). With sigma this refers to the transformed values, so "LM" means nearest to sigma. "SM" without sigma
         needs many products if the operator is indefinite; for a matrix, sigma=0 is faster.
-    v0 : array_like, shape (n,), optional
-        Start vector. Pass an array on a GPU for a callable that works there.
+    v0 : array_like, shape (n,) or (n, p), optional
+        Start vector, or vectors that are expected to be near the wanted eigenvectors, as those of a problem like this
+        one: if they are exact, one product each finds them again. What random starts must not hide is looked for as
+        ever. Pass an array on a GPU for a callable that works there.
     ncv : int, optional
         Number of vectors of n entries that are kept, k < ncv; by default 2 k + 20 if products are cheap, otherwise up
         to 300 or 15 k. At most ncv + 8 vectors are in use; with sigma, M or complex A at least 4 k + 60.
@@ -103,6 +110,10 @@ def eigsh(
         sigma).
     rng : int, Generator or None
         Seed of the random vectors. None is a fixed seed, so the same call gives the same bits.
+    interval : tuple (low, high), optional
+        Find all pairs in it instead of k; an end may be infinite. Those of matrices are counted by factorizations, and
+        found by shifts; of other operators more and more pairs are found, from an end or from the middle. A value that
+        is an end of the interval to rounding may or may not be among them.
     multiplicities : bool
         Whether to look for further copies of multiple eigenvalues, which one start vector does not show. Without it, a
         third to a half fewer products, and some copies may be missing, as with ARPACK.
@@ -131,7 +142,8 @@ def eigsh(
         wanted last. float32 if A is in single precision, otherwise float64.
     v : array, shape (n, k)
         Eigenvectors v[:, i] in A's dtype, orthonormal in M's inner product (in buckling mode in A's). Not returned if
-        `return_eigenvectors` is False. For tensors and arrays on a GPU, w and v are of the same type.
+        `return_eigenvectors` is False. For tensors and arrays on a GPU, w and v are of the same type. Of a stack w is
+        (b, k) and v (b, n, k), or a list where sizes differ, and `info` a list.
     info : EigshInfo
         Returned if `return_info` is True.
 
@@ -169,6 +181,27 @@ def eigsh(
     >>> fl.eigsh(A, k=2, sigma=0)[0].round(8).tolist()
     [9.85e-06, 3.94e-05]
     """
+    given: dict[str, Any] = dict(ncv=ncv, maxiter=maxiter, tol=tol, rng=rng, multiplicities=multiplicities)
+    given.update(max_memory=max_memory, return_unconverged=return_unconverged, callback=callback)
+    if is_stack(A):
+        if (
+            Minv is not None
+            or OPinv is not None
+            or preconditioner is not None
+            or dim is not None
+            or callback is not None
+        ):
+            raise ValueError("of a stack of matrices Minv, OPinv, preconditioner, dim and callback are not taken")
+        given.update(k=k, M=M, sigma=sigma, which=which, v0=v0, mode=mode, interval=interval)
+        w, V, infos = solve_stack(A, given, progress, partial(eigsh, return_info=True))
+        asked = [w, *[V] * return_eigenvectors, *[infos] * return_info]
+        return tuple(asked) if len(asked) > 1 else w
+    if interval is not None:
+        if which != "LM" or sigma is not None or Minv is not None or preconditioner is not None or v0 is not None:
+            raise ValueError("interval takes the place of k, which, sigma, v0 and preconditioner: leave them out")
+        w, V, info = pairs_in(A, M, check_interval(interval), dim, _Finder(A, M, dim, {**given, "progress": progress}))
+        answer = (w, V, info) if return_info else (w, V)
+        return answer if return_eigenvectors else (w, info) if return_info else w
     _check(k, which, maxiter, tol, M, sigma, Minv, OPinv, mode)
     if max_memory is not None:
         as_dimension(max_memory, "max_memory")
@@ -179,7 +212,8 @@ def eigsh(
         raise ValueError(f"k = {k}: a {n} x {n} operator has no more than {n} eigenvalues")
     if ncv is not None and as_dimension(ncv, "ncv") <= k:
         raise ValueError(f"ncv must be greater than k: got ncv = {ncv}, k = {k}")
-    start = None if v0 is None else pencil.start_vector(v0)
+    block = pencil.start_block(v0) if len(getattr(v0, "shape", ())) == 2 else None
+    start = block.first() if block is not None else None if v0 is None else pencil.start_vector(v0)
     # Of a matrix the entries tell whether it is symmetric; products may carry less than the precision of their dtype.
     noisy = tol == 0 and not is_explicit(A)
     tol = max(float(tol), pencil.precision)
@@ -220,6 +254,7 @@ def eigsh(
             callback=callback,
         )
         search = Search(pencil, wanted, plan, settings, preconditioner)
+        search.start = block
         for limit in limits:
             try:
                 pairs = search.solve(start, limit)
@@ -244,6 +279,21 @@ def eigsh(
     return finished(
         pencil.values(pairs.values), pairs.vectors, search.asymmetry, search.products, search.restarts, search.residuals
     )
+
+
+class _Finder:
+    """`eigsh` of one operator, or of it less `center` times the identity, with the same arguments each time."""
+
+    def __init__(self, A: Any, M: Any, dim: int | None, given: dict[str, Any]) -> None:
+        self._A, self._M, self._dim, self._given = A, M, dim, given
+
+    def __call__(self, *, center: float = 0.0, **how: Any) -> Any:
+        if center == 0.0:
+            return eigsh(self._A, M=self._M, dim=self._dim, return_info=True, **self._given, **how)
+        if self._M is not None:
+            raise ValueError("an interval inside of the spectrum of a pencil needs matrices whose entries can be read")
+        w, V, info = eigsh(Moved(self._A, self._dim, center), return_info=True, **self._given, **how)
+        return w + center, V, info
 
 
 def _unconverged(

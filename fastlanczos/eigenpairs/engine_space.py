@@ -71,6 +71,14 @@ class EngineSpace(Space):
         self._open()
         return ok
 
+    def adopt(self, vectors: list[Any], values: Float64) -> None:
+        """Begin with eigenvectors of these values as rows, without a product."""
+        for i, x in enumerate(vectors):
+            (self._run.renew if i else self._run.start)(x + 0.0)
+            self._run.advance(0.0 * self._run.vector)
+        self.forget(np.eye(len(vectors)), values)
+        self._asymmetry = 0.0
+
     def _open(self) -> None:
         self.first = self.steps
         self.fresh = True
@@ -140,7 +148,7 @@ class EngineSpace(Space):
         theta = np.concatenate([np.diag(run.projected())[:first], values / 2.0**run.exponent])
         self._restart(rotation, theta, run.remainder * vectors[-1])
         self._others, self._coupling = others @ vectors if self._aside else np.empty((0, values.size)), []
-        self.fresh = False
+        self.fresh, self.dropped = False, True
 
     def _note(self, kept: int) -> None:
         self._before.append((*self._projected(), slice(self._since, self._since + 1)))
@@ -160,7 +168,7 @@ class EngineSpace(Space):
         self._run.restart(
             np.ascontiguousarray(keep), found / 2.0**exponent, np.zeros(len(keep)), 1.0 * found.size, exponent
         )
-        self._aside = []
+        self._aside, self.dropped = [], False
         self._open()
 
     def condense(self, keep: NDArray[Any], found: Float64, vectors: NDArray[Any], values: Float64) -> None:
@@ -175,6 +183,7 @@ class EngineSpace(Space):
         theta = np.concatenate([found, np.zeros(len(aside)), values]) / 2.0**run.exponent
         self._restart(rotation, theta, run.remainder * vectors[-1])
         self._aside = list(range(len(keep), front))
+        self.dropped = True
         self._others, self._coupling = others @ vectors if self._aside else np.empty((0, values.size)), []
         self.first, self.fresh = front, False
 

@@ -63,6 +63,10 @@ class Found:
                 best = np.union1d(best, np.flatnonzero(self._criteria.dwarf_others(self.values)))
             self.choose(np.sort(best))
 
+    def adopt(self, values: Float64, estimates: Float64) -> None:
+        """Begin with pairs that are the first rows of the space."""
+        self.values, self.estimates, self._pairs = values, estimates, np.eye(values.size)
+
     def choose(self, chosen: NDArray[np.intp]) -> None:
         """Keep some of the pairs."""
         self.values, self.estimates = self.values[chosen], self.estimates[chosen]

@@ -30,6 +30,7 @@ from fastlanczos.eigenpairs.judges import Judge
 from fastlanczos.eigenpairs.looks import steps_to_the_next_look
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, Judged, NotConverged
 from fastlanczos.eigenpairs.shadows import shadows
+from fastlanczos.eigenpairs.start_block import Settled, StartBlock
 from fastlanczos.eigenpairs.wanted import Wanted
 
 __all__ = ["GrowingSearch", "TooSlow"]
@@ -37,6 +38,7 @@ __all__ = ["GrowingSearch", "TooSlow"]
 _LARGEST_BLOCK = 16
 _ROUGHLY = 1e-3  # the part of a value that its residual may be for it to be set apart
 _MOST_IMPROVEMENTS = 3  # of pairs that do not hold, by a solve each, before the search goes on
+_NO_WEIGHT = float(np.log(1e-6))  # what of an eigenvector does not lower what the complement shows of it
 _MOST_TRIALS = 4  # of verification, each with estimates held to a tenth of what they were
 
 
@@ -50,7 +52,8 @@ class GrowingSearch:
     `draw(p)` returns a block of random vectors (p, n). `largest` is a size from which on values are as good as
     infinite: those of eigenvalues that a shift hits. An `interior` search is for few distinct eigenvalues: each of its
     chains ends where it is invariant, and shows all of them. Once the first chain has been restarted `patience` times
-    `filter_is_better` is asked at each further one.
+    `filter_is_better` is asked at each further one. What is `settled` of a `start` are the first rows, and what is left
+    of it begins chains before random vectors do.
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class GrowingSearch:
         interior: bool = False,
         patience: int = 0,
         filter_is_better: Callable[[], bool] = lambda: False,
+        start: StartBlock | None = None,
+        settled: Settled | None = None,
     ) -> None:
         self._space = space
         self._wanted = wanted
@@ -89,17 +94,23 @@ class GrowingSearch:
         self._interior = interior
         self._patience = patience
         self._filter_is_better = filter_is_better
+        self._start, self._settled = start, settled
         self._chains = self._finds = 0
         self._log_too_likely = 0.0  # how much too likely it is that the chain hides something
         self._in_vain = False  # shadows were followed, and nothing was found
         self._random = False  # the chain began from a random vector
+        # The chain began from rows of chains before it, of which others have been dropped: rounding may have left a
+        # hidden eigenvector in both, and the complement, which holds nothing, does not tell.
+        self._releasing = False
         self.restarts = 0
         self.residuals = np.empty(0)
         self._acceptable = acceptable(tol)
 
     def solve(self, v0: Any) -> Eigenpairs:
         """Return the wanted pairs, verified; raise NotConverged with those that are."""
-        if not self._space.start(v0[None], raw=True):
+        if self._settled is not None and self._settled.values.size:
+            self._adopt(self._settled)
+        elif not self._space.start(v0[None], raw=True):
             raise ValueError("v0 is zero or not finite")
         for trial in range(_MOST_TRIALS):
             while self._run_chain():
@@ -128,6 +139,13 @@ class GrowingSearch:
             f"Products, or solves, are not exact enough for tol = {self._criteria.tol:.1e}",
             Judged(Eigenpairs(values, rows), residuals, good),
         )
+
+    def _adopt(self, settled: Settled) -> None:
+        """Begin with eigenvectors that are known, and a chain in their complement."""
+        self._space.adopt(settled.vectors, settled.values)
+        self._found.adopt(settled.values, settled.residuals)
+        self._criteria.norm = settled.norm
+        self._begin()
 
     # A chain.
 
@@ -165,6 +183,8 @@ class GrowingSearch:
                 self._repair(chain, new)  # what is left lies in rows set aside, and more steps do not take it away
                 continue
             if enough and not new.size:
+                if self._releasing and self._log_weight() <= _NO_WEIGHT:
+                    return False
                 if not self._random:
                     if self._below(chain):
                         self._in_vain = True  # what a start vector of no chance hides, the next shows
@@ -173,9 +193,12 @@ class GrowingSearch:
                     weights = np.empty((0, 0))
                     if not self._in_vain:
                         weights = shadows(space, chain, self._found, self._wanted, self._criteria)
+                    release = not len(weights) and space.dropped and not self._in_vain
+                    weights = self._earlier() if release else weights
                     if not len(weights):
                         return False
                     self._follow(weights)
+                    self._releasing = release
                     steps, before = 1, (0, False, 0.0)
                     continue
             now = (space.length, bool(new.size), self._distance(chain, new, allowed))
@@ -207,18 +230,35 @@ class GrowingSearch:
             return np.asarray(chosen[np.abs(values[chosen]) < farthest - self._criteria.margin(values[chosen])])
         return chosen[found.beyond(values[chosen])]
 
+    def _earlier(self) -> NDArray[Any]:
+        """Return a random combination (1, steps) of the rows before the chain that are not found; none without such."""
+        space, found = self._space, self._found.combinations(self._space.steps)
+        weights = np.zeros((1, space.steps), dtype=found.dtype)
+        weights[0, : space.first] = np.random.default_rng(space.first).standard_normal(space.first)
+        for _ in range(2):
+            weights -= (weights @ found.conj().T) @ found
+        size = float(np.linalg.norm(weights))
+        return weights / size if size > _ROUGHLY else weights[:0]
+
+    def _log_weight(self) -> float:
+        """The logarithm of the weight that a better eigenvector may have in the vector that the chain began from."""
+        if self._space.length < 2:
+            return 0.0
+        limits = [(limit, side) for limit, side in zip(self._found.limits(), (-1.0, 1.0), strict=True)]
+        margins = self._criteria.margin(np.array([limit for limit, _ in limits]))
+        return max(
+            float(self._space.log_hidden(limit + side * float(margin)))
+            for (limit, side), margin in zip(limits, margins, strict=True)
+            if np.isfinite(limit)
+        )
+
     def _hides_nothing(self) -> bool:
         """Whether the complement holds nothing beyond what is found, but with a small probability."""
-        space = self._space
         self._log_too_likely = 0.0
-        if not self._random or space.length < 2:
+        if not self._random or self._space.length < 2:
             return False
-        for limit, side in zip(self._found.limits(), (-1.0, 1.0), strict=True):
-            if np.isfinite(limit):
-                margin = float(self._criteria.margin(np.array([limit]))[0])
-                weight = space.log_hidden(limit + side * margin)
-                likely = probability_hidden(weight, self._dim - space.first)
-                self._log_too_likely = max(self._log_too_likely, float(np.log(likely / self._acceptable)))
+        likely = probability_hidden(self._log_weight(), self._dim - self._space.first)
+        self._log_too_likely = max(0.0, float(np.log(likely / self._acceptable)))
         return self._log_too_likely <= 0.0
 
     def _below(self, chain: Chain) -> bool:
@@ -248,8 +288,13 @@ class GrowingSearch:
         return found.values, rows, *self._judge.judge(rows, found.values, found.estimates)
 
     def _begin(self) -> bool:
-        """Begin a chain from random vectors; False where nothing is left of the space."""
+        """Begin a chain from random vectors, or what is left of the start; False if nothing is left of the space."""
         self._chains += 1
+        self._random = self._releasing = False
+        if self._start is not None and self._found.size < self._wanted.k:
+            vector = self._start.left([self._space.mixed(c) for c in self._found.combinations(self._space.steps)])
+            if vector is not None and self._space.start(vector[None], raw=True):
+                return True
         self._random = True
         size = 1
         if self._blocks and self._finds > 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.arrays.cpu import Float64, as_vector, dtype_name, precision_of
+from fastlanczos.arrays.cpu import Float64, as_vector, dtype_name, is_tensor, precision_of
 from fastlanczos.eigenpairs.on_device import DeviceProduct, can_stay
 from fastlanczos.eigenpairs.on_host import framework_of_problem, on_host
 from fastlanczos.eigenpairs.spectral_transform import complex_of, matvec_of, size_of, transform
+from fastlanczos.eigenpairs.start_block import StartBlock
 from fastlanczos.engine.array_run import ArrayRun
 from fastlanczos.engine.cuda import to_host
 from fastlanczos.engine.far_vectors import FarRows, FarVector, GpuArithmetic
@@ -59,6 +61,7 @@ class Pencil:
         self._takes_blocks = False
         self._on_gpu: DeviceKind | None = None  # where the answer belongs of what is solved on the CPU
         self._arithmetic: GpuArithmetic | None = None  # of what is iterated with on a GPU in blocks
+        self._tensors = is_tensor(A)
         self.unit = 1.0  # of the operator's products in blocks, and of its eigenvalues
         self.forward: Callable[[Float64], Float64] = np.asarray
         self.values: Callable[[Float64], Float64] = np.asarray
@@ -243,6 +246,26 @@ class Pencil:
             v = v / largest if 0.0 < largest < np.inf else v
         return self._for_run(v)
 
+    def start_block(self, v0: Any) -> StartBlock:
+        """Return the user's start vectors (n, p)."""
+        like = framework_of_problem({"v0": v0})
+        block = (
+            np.asarray(v0.detach() if hasattr(v0, "detach") and like is None else v0)
+            if like is None
+            else like.to_numpy(v0)
+        )
+        if block.shape[0] != self.dim or block.shape[1] < 1:
+            raise ValueError(f"v0 must have shape ({self.dim},) or ({self.dim}, p), got {block.shape}")
+        if block.dtype.kind not in "fciu" or (block.dtype.kind == "c" and self.dtype == "float64"):
+            raise TypeError(f"v0 has dtype {block.dtype}; want {self.dtype}")
+        block = block.astype(self.dtype)
+        bad = int(np.count_nonzero(~np.isfinite(block)))
+        if bad:
+            raise ValueError(f"v0 has {bad} entries that are NaN or infinite")
+        if not block.any(axis=0).all():
+            raise ValueError("a column of v0 is zero: a start vector needs a direction")
+        return StartBlock(block, self._for_run)
+
     def start_vector(self, v0: Any) -> Any:
         """Return the user's start vector as the run takes it."""
         if self.dtype == "complex128":
@@ -271,6 +294,8 @@ class Pencil:
         w = values.astype("float32" if self._single else "float64")
         kind = self._on_gpu or self.operator.kind
         give = kind.framework.from_numpy if isinstance(kind, DeviceKind) else kind.output
+        if self._tensors and isinstance(kind, NumpyKind) and not isinstance(kind, SharedKind):
+            give = sys.modules["torch"].from_numpy
         if not with_vectors:
             return give(w)
         narrow = {"float64": "float32", "complex128": "complex64"}[self.dtype]

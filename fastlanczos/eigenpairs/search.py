@@ -21,6 +21,7 @@ from fastlanczos.eigenpairs.plan import Plan
 from fastlanczos.eigenpairs.rayleigh_ritz import Source, noise
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, NotConverged
 from fastlanczos.eigenpairs.smallest_magnitude import smallest_magnitude
+from fastlanczos.eigenpairs.start_block import Settled, StartBlock
 from fastlanczos.eigenpairs.thick_restart import ThickRestart
 from fastlanczos.eigenpairs.verification import combined_residual
 from fastlanczos.eigenpairs.wanted import Wanted
@@ -75,6 +76,7 @@ class Search:
         self.asymmetry = 0.0
         self._products_beside = self.restarts = 0
         self.residuals: Float64 | None = None
+        self.start: StartBlock | None = None  # where there are several start vectors
         self._precondition = None if preconditioner is None else preconditioner_of(preconditioner, pencil.dim)
         self._in_range = False  # whether squares of what blocks are multiplied to neither overflow nor vanish
         self.run = None if plan.blocks or self._precondition else pencil.new_run(plan.rows)
@@ -141,6 +143,8 @@ class Search:
             pencil=self.pencil if self.pencil.is_transformed else None,
             callback=callback,
             multiplicities=settings.multiplicities,
+            start=self.start if source is None else None,
+            settled=self._settle(multiplier) if source is None else None,
         )
         try:
             pairs = search.solve(v0)
@@ -206,6 +210,8 @@ class Search:
             interior=interior,
             patience=0 if np.isfinite(self._plan.cost) else _PATIENCE,
             filter_is_better=lambda: not blocks and filter_is_better(self.run, wanted, settings.tol),
+            start=None if pencil.is_transformed else self.start,
+            settled=self._settle(multiplier),
         )
         try:
             pairs = search.solve(v0)
@@ -213,6 +219,16 @@ class Search:
             self._take_note(search, multiplier, judge.asymmetry)
         self.residuals = search.residuals
         return pairs
+
+    def _settle(self, multiplier: Multiplier) -> Settled | None:
+        """Look at the start vectors, where there are several: which are eigenvectors already."""
+        if self.start is None or self.pencil.is_transformed or self.pencil.unit != 1.0:
+            return None
+        settled = self.start.settle(self.pencil.multiply_a, max(self.settings.tol, self.pencil.precision))
+        multiplier.count += settled.products
+        self.settings.bar.update(settled.products)
+        most = self._plan.rows - 4
+        return settled if settled.values.size <= most else None
 
     def _block(self, multiplier: Multiplier, rows: Any) -> Any:
         products = self.pencil.multiply_rows(rows)

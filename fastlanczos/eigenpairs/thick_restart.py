@@ -29,6 +29,7 @@ from fastlanczos.eigenpairs.pencil import Pencil
 from fastlanczos.eigenpairs.rayleigh_ritz import Source
 from fastlanczos.eigenpairs.results import Eigenpairs, EigshState, Judged, NotConverged
 from fastlanczos.eigenpairs.rows import Ritz, Rows
+from fastlanczos.eigenpairs.start_block import Settled, StartBlock
 from fastlanczos.eigenpairs.verification import Verification
 from fastlanczos.eigenpairs.wanted import Wanted
 from fastlanczos.engine.far_space import DeviceSpace
@@ -46,6 +47,8 @@ class ThickRestart:
 
     `tol` is relative to each value, `draw` returns random vectors. With a `source` its pairs are verified and returned,
     with a `pencil`, whose operator has to do with solves, the residuals that are verified are those of its A and M.
+    What is `settled` of a `start` is locked from the beginning, and what is left of it begins rounds before random
+    vectors do.
     """
 
     def __init__(
@@ -62,6 +65,8 @@ class ThickRestart:
         pencil: Pencil | None = None,
         callback: Callable[[EigshState], object] | None = None,
         multiplicities: bool = True,
+        start: StartBlock | None = None,
+        settled: Settled | None = None,
     ) -> None:
         self._multiplier = multiplier
         self._run = run
@@ -69,6 +74,7 @@ class ThickRestart:
         self._max_restarts = max_restarts
         self._multiplicities = multiplicities or source is not None
         self._folded = source is not None
+        self._start, self._settled_before = start, settled
         self.residuals: Float64 | None = None
         self._pencil = pencil
         self._bar = bar
@@ -97,13 +103,26 @@ class ThickRestart:
 
         Without `v0` the run goes on with the rows that it has.
         """
-        if v0 is not None and not self._run.start(v0):
+        settled = self._settled_before
+        if settled is not None and settled.values.size and len(self._stages) == 1:
+            self._adopt(settled)
+        elif v0 is not None and not self._run.start(v0):
             raise ValueError("v0 is zero or not finite")
         for stage in self._stages:
             if stage is not self._rows.wanted:
                 self._begin_stage(stage)
             self._solve_stage()
         return self._pairs(np.arange(self._rows.locked.size))
+
+    def _adopt(self, settled: Settled) -> None:
+        """Begin with eigenvectors that are known as locked rows, and a round in their complement."""
+        rows, run = self._rows, self._run
+        for i, x in enumerate(settled.vectors):
+            (run.renew if i else run.start)(x + 0.0)
+            run.advance(0.0 * run.vector)
+        rows.locked, rows.norm = settled.values, settled.norm
+        rows.replace(np.eye(run.steps))
+        self._begin_round()
 
     def _everything(self) -> Judged:
         """Return the best pairs at any time; the run cannot go on after this."""
@@ -320,6 +339,13 @@ class ThickRestart:
     def _begin_round(self) -> bool:
         """Look into the complement of the locked rows; False where there is nothing left."""
         self._clusters.begin_round()
+        rows = self._rows
+        if self._start is not None and rows.filter is None and rows.own.size < rows.wanted.k:
+            vector = self._start.left(list(self._run.rows(rows.locked.size)))
+            if vector is not None and self._run.renew(vector):
+                self._complement.back_to_the_first()
+                rows.comparing, rows.fresh = False, False
+                return True
         return self._complement.begin_round()
 
     def _take_up(self, failed: NDArray[np.intp]) -> None:

@@ -5,7 +5,7 @@ B^H B is not formed. With y from
     [ a I    B        ] [x]   [  0 ]
     [ B^H   -d^2/a I  ] [y] = [ -v/a ]
 
-a y is (B^H B + d^2)^-1 v, by one sparse LU factorization of that matrix, whose condition is B's where a is about the
+y is (B^H B + d^2)^-1 v, by one sparse LU factorization of that matrix, whose condition is B's where a is about the
 smallest value (Bjorck, Numerical Methods for Least Squares Problems, 2.5.3). d keeps values that are zero from being
 infinite.
 """
@@ -100,7 +100,7 @@ class SmallestEnd:
 
     def inverse(self, v: Block) -> Block:
         """Return (C^H C + d^2)^-1 v for C of norm 1."""
-        return self.solve(None, v * (-self._norm / self._a))[1] * self._a
+        return self.solve(None, v * (-self._norm / self._a))[1]
 
     def size(self, values: Any) -> Any:
         """Return the reciprocals of the values relative to the norm."""
