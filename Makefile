@@ -26,13 +26,14 @@ soak: $(VENV)/ready sanitize faults clients
 faults: $(VENV)/ready
 	$(BIN)/python tests/faults/run.py
 
-# Tests of scikit-learn and networkx, of pinned releases, with our eigsh in the place of scipy's.
+# Tests of scikit-learn and networkx, of pinned releases, with our eigsh and svds in the place of scipy's.
 clients: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet scikit-learn==1.9.1 networkx==3.6.1 pandas
-	mkdir -p build && cd build && PYTHONPATH=../tests/cases OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m pytest -c /dev/null -q -p eigsh_replaced \
+	mkdir -p build && cd build && PYTHONPATH=../tests/cases OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m pytest -c /dev/null -q -p scipy_replaced \
 		-p no:cacheprovider -W ignore --pyargs sklearn.manifold.tests.test_spectral_embedding sklearn.cluster.tests.test_spectral \
 		sklearn.manifold.tests.test_locally_linear sklearn.manifold.tests.test_isomap \
-		sklearn.decomposition.tests.test_kernel_pca networkx.linalg networkx.drawing.tests.test_layout
+		sklearn.decomposition.tests.test_kernel_pca sklearn.decomposition.tests.test_truncated_svd \
+		sklearn.decomposition.tests.test_pca sklearn.cluster.tests.test_bicluster networkx.linalg networkx.drawing.tests.test_layout
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

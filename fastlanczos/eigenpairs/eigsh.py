@@ -66,9 +66,9 @@ def eigsh(
     All copies of multiple eigenvalues are found, whatever the start vector, and every pair has been verified with a
     product of its own, or all with one of a random combination. Where a product costs more than sweeping the default
     basis (a dense or scattered matrix, a callable, a solve) the basis grows as far as memory allows, for the fewest
-    products. Small operators are formed by n products and solved by LAPACK: for n <= 256 (32 if a product is dear) at
-    once if neither `ncv` nor `maxiter` is given, for n <= 2048 if restarts fail or 20 n products were not enough and
-    `maxiter` is not given. docs/eigenpairs.md lists the differences from scipy.
+    products. Small operators are formed by n products and solved by LAPACK: for n <= 256 (32 if a product is dear, 2048
+    if half of all pairs are wanted) at once if neither `ncv` nor `maxiter` is given, for n <= 2048 if restarts fail or
+    20 n products were not enough and `maxiter` is not given. docs/eigenpairs.md lists the differences from scipy.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def eigsh(
         found = solve_dense(pencil, wanted, tol, MOST_NOISE if noisy else 0.0)
         return None if found is None else finished(*found, n, 0, np.zeros(k))
 
-    small = n <= (_TINY if plan.grows and not plan.blocks else _SMALL)
+    small = n <= (_TINY if plan.grows and not plan.blocks else _SMALL) or (2 * k >= n and n <= _MODERATE)
     small = small and preconditioner is None
     if (ncv is None and maxiter is None and small) or k == n or (ncv is not None and ncv >= n):
         answer = dense()

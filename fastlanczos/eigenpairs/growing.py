@@ -155,6 +155,10 @@ class GrowingSearch:
         steps, before = 1, (0, False, 0.0)
         while True:
             space.expand(steps)
+            if not space.length:
+                raise NotConverged(
+                    "there is no room for another vector: pass a larger ncv", Eigenpairs(np.empty(0), None)
+                )
             chain = space.ritz(self._wanted if self._criteria.largest is None else Wanted("LM", self._wanted.k))
             self._criteria.norm = max(self._criteria.norm, abs(chain.ends[0]), abs(chain.ends[1]))
             if self._criteria.largest is not None and self._set_apart(chain):

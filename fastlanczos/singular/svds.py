@@ -228,7 +228,8 @@ class _Task:
         """Return the triplets that hold, and others that do not."""
         B, k, which = self._B, self._k, self._which
         n, none = B.shape[1], Triplets.none(B)
-        at_once = self._ncv is None and start is None and (n <= self._small() or cheaper(B, k))
+        many = n <= _TINY or (2 * k >= n and affordable(B))
+        at_once = self._ncv is None and (many or (start is None and (n <= self._small() or cheaper(B, k))))
         if k == n or at_once:
             return solve_dense(B, which, k), none
         may_write_out = not self._patient and affordable(B)

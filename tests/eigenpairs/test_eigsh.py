@@ -337,3 +337,22 @@ def test_an_exception_of_the_matvec_passes_through():
 
 
 # Mistakes.
+
+
+@pytest.mark.parametrize("rank", [100, 50, 3])
+@pytest.mark.parametrize("k", [99, 97, 94, 50])
+def test_nearly_all_pairs_of_an_operator(rank, k):
+    X = np.random.default_rng(0).standard_normal((100, rank))
+    A = X @ X.T
+    calls = []
+
+    def matvec(v):
+        calls.append(0)
+        return A @ v
+
+    for which, values in (("LA", np.linalg.eigvalsh(A)[-k:]), ("SA", np.linalg.eigvalsh(A)[:k])):
+        calls.clear()
+        w, V = fl.eigsh(matvec, k, which=which, dim=100, v0=np.ones(100))
+        assert np.abs(w - values).max() < 1e-12 * np.linalg.norm(A)
+        assert np.abs(A @ V - V * w).max() < 1e-12 * np.linalg.norm(A)
+        assert len(calls) <= 130

@@ -1,4 +1,4 @@
-"""fastlanczos.singular.levels: a search again in what is left, with a search that is LAPACK's on the rounded operator."""
+"""fastlanczos.singular.levels: the same search again in what is left; here LAPACK on the rounded operator."""
 
 import numpy as np
 from cases.singular import with_values
