@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,29 +10,17 @@ from scipy.sparse.linalg import ArpackNoConvergence
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.eigenpairs.multiplier import OutOfProducts
-from fastlanczos.eigenpairs.pencil import Pencil
-from fastlanczos.eigenpairs.plan import make_plan
-from fastlanczos.eigenpairs.results import Eigenpairs, EigshInfo, EigshState, NotConverged
-from fastlanczos.eigenpairs.search import Search, Settings
-from fastlanczos.eigenpairs.wanted import Wanted
-from fastlanczos.engine.cuda import to_host
-from fastlanczos.errors import NotSymmetricError
-from fastlanczos.singular.dense import affordable, cheaper, solve_dense
-from fastlanczos.singular.gram import Gram, LargestEnd
-from fastlanczos.singular.inverse import SmallestEnd, can_be_factored
-from fastlanczos.singular.levels import by_levels
+from fastlanczos.eigenpairs.results import EigshInfo, EigshState
+from fastlanczos.eigenpairs.search import Settings
 from fastlanczos.singular.rectangular import Block, Rectangular, as_rectangular
-from fastlanczos.singular.triplets import Triplets, rayleigh_ritz
+from fastlanczos.singular.task import Task
+from fastlanczos.singular.triplets import Triplets
 
 __all__ = ["svds"]
 
 _SOLVERS = ("arpack", "lobpcg", "propack")
 _VECTORS = (True, False, "u", "vh")
-# Up to this shorter side A is written out for LAPACK where neither `ncv` nor `maxiter` is given ...
-_SMALL, _TINY = 256, 32  # (if a product may be dear)
 _LARGEST_TOL = 0.1  # of residuals: beyond it nothing would be found
-_PATIENCE = 20  # ... and, up to a larger one, after this many products for each column.
 
 
 def svds(
@@ -155,7 +142,7 @@ def svds(
     _center(B, center)
     B.find_unit(generator.standard_normal(n).astype(B.dtype))
     with tqdm(desc="svds", unit=" products", disable=not progress) as bar:
-        task = _Task(
+        task = Task(
             B,
             k,
             which,
@@ -193,164 +180,6 @@ def svds(
     if not return_info:
         return answer
     return (*answer, info) if return_singular_vectors else (answer, info)
-
-
-class _Task:
-    """One call: how the triplets are found, and what it took."""
-
-    def __init__(
-        self,
-        B: Rectangular,
-        k: int,
-        which: str,
-        ncv: int | None,
-        max_memory: int | None,
-        settings: Settings,
-        *,
-        patient: bool,
-    ) -> None:
-        self._B, self._k, self._which = B, k, which
-        self._ncv, self._max_memory = ncv, max_memory
-        self._settings = settings
-        self._patient = patient
-        self._uncounted = self.restarts = 0
-        self.state: EigshState | None = None
-        self.reason = "not converged"
-        self.how = "dear"
-        self.stopped = False  # by the callback
-
-    @property
-    def products(self) -> int:
-        """Products with A and with its adjoint, and solves."""
-        return self._B.count + self._uncounted
-
-    def solve(self, start: Block | None) -> tuple[Triplets, Triplets]:
-        """Return the triplets that hold, and others that do not."""
-        B, k, which = self._B, self._k, self._which
-        n, none = B.shape[1], Triplets.none(B)
-        many = n <= _TINY or (2 * k >= n and affordable(B))
-        at_once = self._ncv is None and (many or (start is None and (n <= self._small() or cheaper(B, k))))
-        if k == n or at_once:
-            return solve_dense(B, which, k), none
-        may_write_out = not self._patient and affordable(B)
-        if which == "SM" and may_write_out and self._ncv is None and B.on_device is None:
-            return solve_dense(B, which, k), none
-        limit = _PATIENCE * n if may_write_out else None
-        try:
-            found, left = self._largest(start, limit) if which == "LM" else self._smallest(start, limit)
-        except (OutOfProducts, NotConverged, NotSymmetricError) as error:
-            self.reason = str(error)
-            found, left = none, none
-            everything = getattr(error, "everything", None)
-            if everything is not None and everything.pairs.values.size and not may_write_out:
-                V = np.linalg.qr(np.asarray(everything.pairs.vectors).T)[0]
-                triplets = rayleigh_ritz(B, V, none, 0.0)
-                found, left = self._sorted_out(triplets, float(triplets.values[0]))
-                self.reason = str(error)
-        if found.values.size < k and may_write_out and not self.stopped:
-            return solve_dense(B, which, k), none
-        return found, left
-
-    def _largest(self, start: Block | None, limit: int | None) -> tuple[Triplets, Triplets]:
-        return self._by_levels(LargestEnd(self._B), limit, start)
-
-    def _smallest(self, start: Block | None, limit: int | None) -> tuple[Triplets, Triplets]:
-        B = self._B
-        norm = self._norm()
-        if norm == 0.0:
-            return Triplets.of_zero(B, self._k), Triplets.none(B)
-        if can_be_factored(B):
-            return self._by_levels(SmallestEnd(B, norm), None, start, norm)
-        pairs = self._search(Gram(B, Triplets.none(B).V), self._k, start, "SA", limit)
-        triplets = rayleigh_ritz(B, pairs.vectors.T, Triplets.none(B), norm)
-        return self._sorted_out(triplets, norm)
-
-    def _small(self) -> int:
-        B = self._B
-        if B.dtype != "float64" or B.matrix is None:
-            return _SMALL if B.dtype != "float64" else _TINY
-        return _SMALL
-
-    def _norm(self) -> float:
-        """B's norm, to a few digits."""
-        pairs = self._search(Gram(self._B, Triplets.none(self._B).V), 1, None, "LA", None, tol=1e-2)
-        return float(np.sqrt(max(pairs.values[-1], 0.0)))
-
-    def _by_levels(
-        self, end: Any, limit: int | None, start: Block | None, norm: float = 0.0
-    ) -> tuple[Triplets, Triplets]:
-        def search(operator: Any, count: int, begin: Block | None) -> Eigenpairs:
-            tols = [max(self._settings.tol, noise) for noise in operator.noises]
-            while True:
-                try:
-                    return self._search(operator, count, begin, "LA", limit, tols[0])
-                except NotConverged:
-                    tols = tols[1:]
-                    if not tols or self.stopped:
-                        raise
-                except NotSymmetricError:
-                    if not isinstance(end, SmallestEnd) or not end.soften():
-                        raise
-
-        found, left = by_levels(self._B, self._k, self._settings.tol, end, search, start, norm)
-        self._explain(left)
-        return found, left
-
-    def _explain(self, left: Triplets) -> None:
-        if left.values.size:
-            worst = int(np.argmax(left.residuals))
-            self.reason = (
-                f"{left.values.size} triplets failed verification: for the value {left.values[worst]:.6g} a residual "
-                f"norm is {left.residuals[worst]:.1e}. Products are not exact enough, or it is too small for A^H A"
-            )
-
-    def _sorted_out(self, triplets: Triplets, norm: float) -> tuple[Triplets, Triplets]:
-        holds = triplets.hold(self._B, self._settings.tol, norm)
-        found, left = triplets.chosen(np.flatnonzero(holds)), triplets.chosen(np.flatnonzero(~holds))
-        self._explain(left)
-        return found, left
-
-    def _search(
-        self, operator: Any, count: int, start: Block | None, which: str, limit: int | None, tol: float | None = None
-    ) -> Eigenpairs:
-        B = self._B
-        v0 = start
-        if B.framework is not None and isinstance(operator, Gram):
-            v0 = B.framework.from_numpy(
-                self._settings.generator.standard_normal(B.shape[1]).astype(B.dtype) if start is None else start
-            )
-        pencil = Pencil(operator, None, None, sigma=None, mode="normal", Minv=None, OPinv=None, v0=v0)
-        plan = make_plan(pencil, count, self._ncv, self._max_memory, which)
-        self.how = "dear" if plan.grows else "cheap"
-        settings = replace(self._settings, tol=self._settings.tol if tol is None else tol, callback=self._watch)
-        search = Search(pencil, Wanted(which, count), plan, settings)
-        before = self._B.count
-        try:
-            pairs = search.solve(None if v0 is None else pencil.start_vector(v0), limit)
-        finally:
-            self.restarts += search.restarts
-            if self._B.count == before:  # they were native, two in one, or solves
-                self._uncounted += search.products * (2 if isinstance(operator, Gram) else 1)
-        vectors = pairs.vectors
-        if not isinstance(vectors, np.ndarray):
-            assert B.framework is not None
-            vectors = to_host(vectors.array(), B.framework)
-        return Eigenpairs(pencil.values(pairs.values), np.array(vectors))
-
-    def _watch(self, state: EigshState) -> None:
-        """Tell the caller in terms of singular values."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.sqrt(np.maximum(state.values, 0.0))
-            residuals = np.where(values > 0.0, state.residuals / values, np.sqrt(state.residuals))
-        self.state = replace(
-            state, num_products=self.products, values=values * self._B.unit, residuals=residuals * self._B.unit
-        )
-        if self._settings.callback is not None:
-            try:
-                self._settings.callback(self.state)
-            except StopIteration:
-                self.stopped = True
-                raise
 
 
 def _answer(B: Rectangular, found: Triplets, vectors: Any) -> Any:
