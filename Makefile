@@ -69,6 +69,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/orthogonality.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/eigsh.py
+	$(BIN)/python benchmarks/svds.py
 	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/sums.py
 	$(BIN)/python benchmarks/intervals.py

@@ -27,7 +27,7 @@ UNCENTRED = "sparse, k = 20"
 
 def problems(quick):
     rng = np.random.default_rng(0)
-    n = 4 if quick else 1
+    n = 10 if quick else 1
     yield (
         "sparse, k = 30",
         sp.random_array((40_000 // n, 3000 // n), density=0.01 * n, rng=rng, format="csr"),

@@ -3,6 +3,7 @@
 #include <random>
 #include <thread>
 
+#include "fastlanczos/gram.hpp"
 #include "fastlanczos/huge_pages.hpp"
 #include "fastlanczos/matrix.hpp"
 #include "fastlanczos/step.hpp"
@@ -141,6 +142,54 @@ static void interrupt() {
     check(lanczos.residual_norm() == residual, "residual after an interrupt", n, m, lanczos.residual_norm());
 }
 
+// (B - c d^T)^T (B - c d^T) x of dense and sparse rows, with any number of threads.
+template <class Value>
+static void gram(Index rows, Index n) {
+    std::vector<Value> values(static_cast<std::size_t>(rows * n));
+    std::vector<int> columns, row_start{0};
+    std::vector<double> x(static_cast<std::size_t>(n)), c(static_cast<std::size_t>(rows)), d(x), y(x), z(x), wanted(x);
+    for (Index i = 0; i < rows; ++i) {
+        c[static_cast<std::size_t>(i)] = std::cos(static_cast<double>(i));
+        for (Index j = 0; j < n; ++j) {
+            values[static_cast<std::size_t>(i * n + j)] = static_cast<Value>(std::sin(static_cast<double>(i * n + j)));
+            columns.push_back(static_cast<int>(j));
+        }
+        row_start.push_back(static_cast<int>(columns.size()));
+    }
+    for (Index j = 0; j < n; ++j) {
+        x[static_cast<std::size_t>(j)] = std::sin(static_cast<double>(3 * j + 1));
+        d[static_cast<std::size_t>(j)] = std::sin(static_cast<double>(5 * j + 2));
+    }
+    double size = 0.0;
+    for (Index i = 0; i < rows; ++i) {
+        double s = 0.0;
+        const auto entry = [&](Index j) {
+            return static_cast<double>(values[static_cast<std::size_t>(i * n + j)]) -
+                   c[static_cast<std::size_t>(i)] * d[static_cast<std::size_t>(j)];
+        };
+        for (Index j = 0; j < n; ++j) s += entry(j) * x[static_cast<std::size_t>(j)];
+        for (Index j = 0; j < n; ++j) wanted[static_cast<std::size_t>(j)] += s * entry(j);
+        size += std::abs(s) * static_cast<double>(n);
+    }
+    const fastlanczos::TallDense<Value> D{rows, n, values.data(), n, false};
+    const fastlanczos::TallSparse<Value, int> S{rows, n, values.data(), columns.data(), row_start.data(), false};
+    const fastlanczos::RankOne less{c.data(), d.data()};
+    std::vector<double> others(static_cast<std::size_t>(fastlanczos::gram_scratch(D)) + 1);
+    const int limit = fastlanczos::thread_limit().load();
+    for (const int threads : {1, 3}) {
+        fastlanczos::thread_limit().store(threads);
+        std::vector<double> before = y;
+        fastlanczos::gram_multiply(D, less, x.data(), y.data(), others.data());
+        fastlanczos::gram_multiply(S, less, x.data(), z.data(), others.data());
+        double worst = 0.0;
+        for (std::size_t j = 0; j < wanted.size(); ++j)
+            worst = std::max({worst, std::abs(y[j] - wanted[j]), std::abs(z[j] - wanted[j])});
+        check(worst <= 1e-14 * (size + 1.0), "error of a product with both factors", rows, n, worst);
+        check(threads == 1 || y == before, "product with both factors that depends on the threads", rows, n, 0);
+    }
+    fastlanczos::thread_limit().store(limit);
+}
+
 int main() {
     std::printf("%s kernels, %d threads\n", fastlanczos::kernels().instruction_set, fastlanczos::num_threads());
     for (const Index n : {1, 2, 7, 8, 63, 256, 257, 2049, 20011})
@@ -154,6 +203,10 @@ int main() {
             multiply<double>(n, count);
             multiply<float>(n, count);
         }
+    for (const auto& [rows, n] : {std::pair<Index, Index>{1, 1}, {2, 3}, {40, 7}, {301, 64}, {3000, 33}}) {
+        gram<double>(rows, n);
+        gram<float>(rows, n);
+    }
     interrupt();
     std::vector<std::thread> callers;  // each finds the pool free or busy
     for (const Index n : {20011, 30000, 20011, 500})
