@@ -73,6 +73,7 @@ def gradient_concentration(
     num_steps: int = 90,
     tol: float = 0.0,
     seed: int | None = None,
+    v0: Any = None,
     progress: bool = False,
 ) -> GradientConcentration:
     """Compute the share of the gradient in the top eigenspace, and its distribution over the spectrum.
@@ -92,6 +93,8 @@ def gradient_concentration(
         Accuracy of the eigenpairs, as in `eigsh`.
     seed : int, optional
         For the start vector of the eigenpairs.
+    v0 : ndarray, shape (n, p), optional
+        Start vectors in its place: `eigenvectors` of a time before, for instance.
     progress : bool
         Show progress bars.
 
@@ -131,7 +134,9 @@ def gradient_concentration(
     shared = H.shared
     if shared is not None:
         seed = shared.group.share(seed if seed is not None else np.random.SeedSequence().entropy)[0]
-    v0 = np.random.default_rng(seed).standard_normal(H.shape[0])
+    if v0 is not None and shared is not None:
+        raise ValueError("v0 is not taken for an operator over ranks: leave it out")
+    v0 = np.random.default_rng(seed).standard_normal(H.shape[0]) if v0 is None else np.asarray(v0)
     if shared is not None:
         v0, gradient = shared.part(v0), shared.part(gradient)
     values, vectors = eigsh(H, k, which="LA", v0=v0, tol=tol, progress=progress)

@@ -9,6 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastlanczos.system.files import write_whole
 from fastlanczos.tracking.measurement import Measurement
 
@@ -49,6 +52,34 @@ class Records:
         found = (self._read(path) for path in paths)
         return sorted((m for m in found if m is not None), key=lambda m: m.step)
 
+    def vectors(self, step: int) -> NDArray[np.float64] | None:
+        """Return the eigenvectors of the last measurement before a step; None where there is none."""
+        steps = [int(match[1]) for path in self.directory.glob("step-*.json") if (match := _NAME.fullmatch(path.name))]
+        before = max((s for s in steps if s < step), default=None)
+        if before is None:
+            return None
+        try:
+            return np.asarray(np.load(self._vectors(before)))
+        except (OSError, ValueError, EOFError):
+            raise ValueError(
+                f"{self._vectors(before)} is missing or damaged, and the measurement at step {step} was to start from "
+                "it: give warm=False and another directory"
+            ) from None
+
+    def keep_vectors(self, step: int, vectors: NDArray[np.float64]) -> None:
+        """Write the eigenvectors of a step, before its record."""
+        with write_whole(self._vectors(step)) as file:
+            np.save(file, vectors)
+
+    def forget_vectors(self, step: int) -> None:
+        """Remove those of earlier steps, after the record of this one."""
+        for path in self.directory.glob("vectors-*.npy"):
+            if path != self._vectors(step):
+                path.unlink()
+
+    def _vectors(self, step: int) -> Path:
+        return self.directory / f"vectors-{step:08d}.npy"
+
     def settle(self, settings: dict[str, Any]) -> None:
         """Write down how the run's measurements are made, or raise ValueError where they were made otherwise so far."""
         path = self.directory / "settings.json"
@@ -60,7 +91,8 @@ class Records:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             raise ValueError(f"{path} is damaged: remove it, or give another directory") from None
-        other = {name: (before.get(name), value) for name, value in settings.items() if before.get(name) != value}
+        names = {**settings, **before}  # what one of them does not say is None
+        other = {n: (before.get(n), settings.get(n)) for n in names if before.get(n) != settings.get(n)}
         if other:
             text = ", ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in other.items())
             raise ValueError(

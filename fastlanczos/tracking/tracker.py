@@ -55,6 +55,9 @@ class SpectrumTracker:
         Each is called with every new Measurement: `tensorboard_writer`, `wandb_writer`, or your own.
     start : int
         Steps done before, if training continues from a checkpoint.
+    warm : bool
+        Look for the eigenvectors from those of the measurement before, which lie in the directory (k vectors), so that
+        a run that was killed has the same bits. Not for operators over ranks.
     progress : bool
         Show what is measured.
 
@@ -115,6 +118,7 @@ class SpectrumTracker:
         optimizer: Any = None,
         writers: Collection[Callable[[Measurement], Any]] = (),
         start: int = 0,
+        warm: bool = False,
         progress: bool = False,
     ) -> None:
         if not isinstance(H, CurvatureOperator):
@@ -131,7 +135,11 @@ class SpectrumTracker:
             "seed": int(seed),
         }
         self._sample: Sample | None = None
+        self._warm = bool(warm)
+        self._vectors: Any = None  # of the last measurement, where no directory has them
         self._group = None if H.shared is None else H.shared.group
+        if self._warm and self._group is not None:
+            raise ValueError("warm=True is not for an operator over ranks: leave it out")
         if samples is not None and self._group is not None:
             raise ValueError("samples= draws from one rank's data: leave it out for an operator over ranks")
         if samples is not None and not H.normalize:
@@ -150,6 +158,7 @@ class SpectrumTracker:
         self.records = Records(directory) if directory is not None and self._is_first else None
         self._here: dict[int, Measurement] = {}
         settings = {**self._settings, "samples": samples, "dim": H.shape[0], "curvature": _kind(H)}
+        settings.update({"warm": True} if warm else {})  # folders of before do not say that they are not
         self._by_the_first(lambda: None if self.records is None else self.records.settle(settings))
 
     @property
@@ -215,6 +224,8 @@ class SpectrumTracker:
                 step=self.count,
                 learning_rate=self._learning_rate(),
                 sample=self._sample,
+                start=self._start_vectors() if self._warm else None,
+                keep=self._keep_vectors if self._warm else None,
                 progress=tell,
                 **self._settings,
             )
@@ -224,11 +235,21 @@ class SpectrumTracker:
             self._here[self.count] = measurement
         return measurement
 
+    def _start_vectors(self) -> Any:
+        return self._vectors if self.records is None else self.records.vectors(self.count)
+
+    def _keep_vectors(self, vectors: Any) -> None:
+        self._vectors = vectors
+        if self.records is not None:
+            self.records.keep_vectors(self.count, vectors)
+
     def _keep(self, measurement: Measurement) -> None:
         if self.records is None:
             self._here[self.count] = measurement
         else:
             self.records.add(measurement)
+            if self._warm:
+                self.records.forget_vectors(measurement.step)
         for writer in self._writers:
             writer(measurement)
 

@@ -60,15 +60,17 @@ def test_copies_that_rounding_has_left_in_dropped_rows_are_found():
 
 def test_what_is_settled_and_what_is_left():
     A = np.diag(np.arange(50.0))
-    block = StartBlock(np.eye(50)[:, [3, 7]] + 0.1 * np.eye(50)[:, [7, 3]], np.asarray)  # mixtures of two eigenvectors
+    e = np.eye(50)
+    block = StartBlock(np.column_stack([e[3], e[7] + 0.1 * e[9], e[9]]), np.asarray)  # two of them are mixed
     settled = block.settle(lambda x: A @ x, 1e-12)
-    assert settled.values.round(12).tolist() == [3.0, 7.0]
-    assert settled.products == 3
+    assert settled.values.round(12).tolist() == [3.0, 7.0, 9.0]
+    assert settled.products == 5
     assert 10.0 < settled.norm <= 49.0
-    assert block.left(list(np.eye(50)[[3, 7]])) is None
-    rest = block.left([np.eye(50)[3]])
-    assert np.abs(rest[[3, 7]]).round(12).tolist() == [0.0, 1.0]
-    assert not StartBlock(np.ones((50, 1)), np.asarray).settle(lambda x: A @ x, 1e-12).values.size
+    assert block.left([e[3], e[7], e[9]]) is None
+    rest = block.left([e[3], e[9]])
+    assert np.abs(rest[[3, 7, 9]]).round(12).tolist() == [0.0, 1.0, 0.0]
+    none = StartBlock(np.ones((50, 1)), np.asarray).settle(lambda x: A @ x, 1e-12)
+    assert (none.values.size, none.products) == (0, 2)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from cases.ranked_networks import tracked  # noqa: E402
 from cases.soak import SOAK  # noqa: E402
 
 import fastlanczos.torch as flt  # noqa: E402
+from fastlanczos.tracking import measure  # noqa: E402
 
 F = torch.nn.functional
 SMALL = {"k": 2, "num_probes": 1, "num_steps": 5}
@@ -101,6 +102,43 @@ def test_a_measurement_that_is_there_is_not_made_again(tmp_path):
     with pytest.warns(flt.DamagedRecordWarning):
         assert steps_measured(repaired, 2) == [2]
     assert [m.step for m in repaired.measurements] == [2, 4, 6]
+
+
+def test_warm_measurements_start_from_the_ones_before_and_may_be_interrupted(tmp_path, monkeypatch):
+    starts = []
+    concentration = measure.gradient_concentration
+
+    def watched(*given, **named):
+        starts.append(named["v0"])
+        return concentration(*given, **named)
+
+    monkeypatch.setattr(measure, "gradient_concentration", watched)
+
+    def train(folder, begin, end):
+        torch.manual_seed(0)
+        model = mlp()
+        tracker = flt.SpectrumTracker(hessian(model), 2, folder, warm=True, **SMALL)
+        for step in range(1, end + 1):
+            with torch.no_grad():
+                model[0].weight *= 1.01
+            if step > begin:
+                tracker.step(step=step)
+        return tracker
+
+    whole = train(tmp_path / "whole", 0, 8)
+    assert [None if v is None else v.shape for v in starts] == [None] + [(whole._H.shape[0], 2)] * 3
+    train(tmp_path / "parts", 0, 4)
+    train(tmp_path / "parts", 4, 8)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert [p.name for p in (tmp_path / "parts").glob("vectors-*")] == ["vectors-00000008.npy"]
+    cold = flt.SpectrumTracker(hessian(), 2, tmp_path / "cold", **SMALL)
+    assert steps_measured(cold, 2) == [2]
+    for folder, warm in (("cold", True), ("whole", False)):
+        with pytest.raises(ValueError, match="warm was"):
+            flt.SpectrumTracker(hessian(), 2, tmp_path / folder, warm=warm, **SMALL)
+    (tmp_path / "parts" / "vectors-00000008.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="missing or damaged"):
+        train(tmp_path / "parts", 8, 10)
 
 
 def test_measurements_of_a_sample_state_the_error_of_drawing_it():
