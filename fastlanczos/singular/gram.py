@@ -48,16 +48,23 @@ class Gram:
 
     def matvec(self, v: Any) -> Any:
         """Return the product, of a vector of the kind that v is."""
-        if self._B.on_device is not None and not isinstance(v, np.ndarray):
-            B, adjoint = self._B.on_device
-            self._B.count += 2
-            return adjoint @ (B @ v)
+        framework = self._B.framework
+        if framework is None or isinstance(v, np.ndarray):
+            return self._product(v)
+        if self._V.shape[1] or self._B.c is not None or self._B.unit != 1.0:
+            return framework.from_numpy(self._product(framework.to_numpy(v)))
+        assert self._B.on_device is not None
+        B, adjoint = self._B.on_device
+        self._B.count += 2
+        return adjoint @ (B @ v)
+
+    def _product(self, v: Block) -> Block:
         V, v = self._V, v.reshape(-1, 1)
         if not V.shape[1]:
-            return self._B.multiply_adjoint(self._B.multiply(v))[:, 0]
+            return np.ascontiguousarray(self._B.multiply_adjoint(self._B.multiply(v))[:, 0])
         seen = V.conj().T @ v
         z = self._B.multiply_adjoint(self._B.multiply(v - V @ seen))
-        return (z - V @ (V.conj().T @ z + self._down * seen))[:, 0]
+        return np.ascontiguousarray((z - V @ (V.conj().T @ z + self._down * seen))[:, 0])
 
 
 class LargestEnd:

@@ -177,6 +177,10 @@ class Array:
         """Return a copy in another dtype."""
         return self._new(self._values.astype(dtype))
 
+    def conj(self):
+        """Return the complex conjugate."""
+        return self._new(self._values.conj())
+
     def __len__(self):
         return len(self._values)
 
