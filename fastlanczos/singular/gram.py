@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from fastlanczos import _core
+from fastlanczos.arrays.cpu import Float64
 from fastlanczos.operators.native import gram_matvec
 from fastlanczos.singular.rectangular import Block, Rectangular
 from fastlanczos.singular.triplets import EPSILON
@@ -45,6 +46,11 @@ class Gram:
             return np.inf
         stored = _SCATTER * matrix.nnz if scipy.sparse.issparse(matrix) else matrix.size
         return float(stored / self.shape[0])
+
+    def singular(self, values: Float64, residuals: Float64) -> tuple[Float64, Float64]:
+        """Return singular values and estimates of their residuals for the operator's eigenvalues and theirs."""
+        roots = np.sqrt(np.maximum(values, 0.0))
+        return roots, np.where(roots > 0.0, residuals / roots, np.sqrt(residuals))
 
     def matvec(self, v: Any) -> Any:
         """Return the product, of a vector of the kind that v is."""

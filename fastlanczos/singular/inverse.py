@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
+from fastlanczos.arrays.cpu import Float64
 from fastlanczos.singular.rectangular import Block, Rectangular
 from fastlanczos.singular.triplets import EPSILON
 
@@ -46,7 +47,7 @@ class SmallestEnd:
 
     def __init__(self, B: Rectangular, norm: float) -> None:
         self._B = B
-        self._norm = norm
+        self.norm = norm
         self._C: Any = scipy.sparse.csc_array(B.matrix).astype(B.dtype) / (B.unit * norm)
         self._a = self._d = 0.0
         B.solve = self.solve
@@ -83,16 +84,16 @@ class SmallestEnd:
         x = np.random.default_rng(0).standard_normal(self._B.shape[1]).astype(self._B.dtype)
         for _ in range(_STEPS):
             x = inverse.matvec(x / np.linalg.norm(x))
-        return float(np.linalg.norm(self._B.multiply(x[:, None])) / np.linalg.norm(x)) / self._norm
+        return float(np.linalg.norm(self._B.multiply(x[:, None])) / np.linalg.norm(x)) / self.norm
 
     def solve(self, above: Block | None, below: Block | None) -> tuple[Block, Block]:
         """Return (x, y) for the right hand side (above, below), None for zeros, both relative to the norm."""
         m, n = self._B.shape
         right = np.zeros(m + n, self._B.dtype)
         if above is not None:
-            right[:m] = above / self._norm
+            right[:m] = above / self.norm
         if below is not None:
-            right[m:] = below / self._norm
+            right[m:] = below / self.norm
         x = self._factors.solve(right)
         # Rows of K are of different sizes: a step of refinement makes errors relative to each (Skeel 1980).
         x += self._factors.solve(right - self._K @ x)
@@ -100,11 +101,11 @@ class SmallestEnd:
 
     def inverse(self, v: Block) -> Block:
         """Return (C^H C + d^2)^-1 v for C of norm 1."""
-        return self.solve(None, v * (-self._norm / self._a))[1]
+        return self.solve(None, v * (-self.norm / self._a))[1]
 
     def size(self, values: Any) -> Any:
         """Return the reciprocals of the values relative to the norm."""
-        return 1.0 / np.hypot(values / self._norm, self._d)
+        return 1.0 / np.hypot(values / self.norm, self._d)
 
 
 class Inverse:
@@ -115,6 +116,11 @@ class Inverse:
         self.dtype = np.dtype(dtype)
         self.noises = noises
         self._end, self._V = end, V
+
+    def singular(self, values: Float64, residuals: Float64) -> tuple[Float64, Float64]:
+        """Return singular values, ascending, and how uncertain they are, for the operator's eigenvalues."""
+        found = self._end.norm / np.sqrt(np.maximum(values, 0.0))
+        return found[::-1], (0.5 * found * residuals / values)[::-1]
 
     def matvec(self, v: Block) -> Block:
         """Return the product."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -130,10 +131,8 @@ class Task:
         return self._sorted_out(triplets, norm)
 
     def _small(self) -> int:
-        B = self._B
-        if B.dtype != "float64" or B.matrix is None:
-            return _SMALL if B.dtype != "float64" else _TINY
-        return _SMALL
+        """Columns up to which A is written out at once."""
+        return _SMALL if self._B.dtype != "float64" or self._B.matrix is not None else _TINY
 
     def _norm(self) -> float:
         """B's norm, to a few digits."""
@@ -186,7 +185,9 @@ class Task:
         pencil = Pencil(operator, None, None, sigma=None, mode="normal", Minv=None, OPinv=None, v0=v0)
         plan = make_plan(pencil, count, self._ncv, self._max_memory, which)
         self.how = "dear" if plan.grows else "cheap"
-        settings = replace(self._settings, tol=self._settings.tol if tol is None else tol, callback=self._watch)
+        settings = replace(
+            self._settings, tol=self._settings.tol if tol is None else tol, callback=self._watch_of(operator)
+        )
         search = Search(pencil, Wanted(which, count), plan, settings)
         before = self._B.count
         try:
@@ -201,12 +202,15 @@ class Task:
             vectors = to_host(vectors.array(), B.framework)
         return Eigenpairs(pencil.values(pairs.values), np.array(vectors))
 
-    def _watch(self, state: EigshState) -> None:
-        """Tell the caller in terms of singular values."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.sqrt(np.maximum(state.values, 0.0))
-            residuals = np.where(values > 0.0, state.residuals / values, np.sqrt(state.residuals))
-        self._report(replace(state, num_products=self.products, values=values, residuals=residuals))
+    def _watch_of(self, operator: Any) -> Callable[[EigshState], None]:
+        """Return what tells the caller of a search in terms of singular values."""
+
+        def watch(state: EigshState) -> None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values, residuals = operator.singular(state.values, state.residuals)
+            self._report(replace(state, num_products=self.products, values=values, residuals=residuals))
+
+        return watch
 
     def _report(self, state: EigshState) -> None:
         unit = self._B.unit

@@ -226,6 +226,15 @@ def test_the_callback_sees_singular_values_and_may_end_the_run():
         fl.svds(A, 4, callback=end)
 
 
+def test_the_callback_sees_the_smallest_values_too():
+    n = 2300
+    A = sp.diags_array(np.linspace(1.0, 3.0, n)).tocsr() + 0.1 * sp.random_array((n, n), density=1 / n, rng=14)
+    states = []
+    s = fl.svds(A, 3, which="SM", callback=states.append)[1]
+    assert np.abs(states[-1].values[: s.size] - s).max() < 1e-6
+    assert np.all(np.diff(states[-1].values) >= 0)
+
+
 def test_interrupts_carry_the_state():
     A = sp.random_array((9000, 3000), density=0.003, rng=12, format="csr")
 
