@@ -229,6 +229,7 @@ def _of_gpu(A: Any, shape: tuple[int, int], dtype: str, *, single: bool, wide: b
         single=single,
         wide=wide,
         give=framework.from_numpy,
-        framework=framework,
-        on_device=(B, adjoint),
+        # Complex vectors are iterated with on the CPU, and go to the GPU and back in each product.
+        framework=None if dtype == "complex128" else framework,
+        on_device=None if dtype == "complex128" else (B, adjoint),
     )
