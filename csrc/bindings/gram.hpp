@@ -1,8 +1,6 @@
 // Operators B^T B of matrices that are kept in memory, for singular values: no Python between the factors.
 #pragma once
 
-#include <limits>
-#include <string>
 #include <vector>
 
 #include "fastlanczos/gram.hpp"
