@@ -72,6 +72,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/svds.py
 	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/sums.py
+	$(BIN)/python benchmarks/quench.py
 	$(BIN)/python benchmarks/intervals.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/same_products.py

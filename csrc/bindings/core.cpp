@@ -2,6 +2,8 @@
 #include <string>
 
 #include "arguments.hpp"
+#include "bidiagonal.hpp"
+#include "complex_matvec.hpp"
 #include "fastlanczos/tridiagonal.hpp"
 #include "gram.hpp"
 #include "matvec.hpp"
@@ -76,6 +78,19 @@ void define_sparse_gram(py::module_& module, const char* name) {
              py::arg("dim"), py::arg("c").noconvert(), py::arg("d").noconvert());
 }
 
+template <class Value>
+void define_complex_dense(py::module_& module, const char* name) {
+    py::class_<ComplexDenseMatvec<Value>, Matvec>(module, name)
+        .def(py::init<py::array_t<std::complex<Value>>>(), py::arg("values").noconvert());
+}
+
+template <class Value, class Integer>
+void define_complex_sparse(py::module_& module, const char* name) {
+    py::class_<ComplexSparseMatvec<Value, Integer>, Matvec>(module, name)
+        .def(py::init<py::array_t<std::complex<Value>>, py::array_t<Integer>, py::array_t<Integer>>(),
+             py::arg("values").noconvert(), py::arg("columns").noconvert(), py::arg("row_start").noconvert());
+}
+
 template <class Value, class Integer>
 void define_sparse(py::module_& module, const char* name) {
     py::class_<SparseMatvec<Value, Integer>, Matvec>(module, name)
@@ -99,6 +114,7 @@ PYBIND11_MODULE(_core, module) {
 
     py::class_<Matvec>(module, "Matvec")
         .def_property_readonly("dim", &Matvec::dim)
+        .def_property_readonly("is_complex", &Matvec::is_complex)
         .def_property_readonly("nbytes", &Matvec::nbytes)
         .def("multiply", py::overload_cast<const py::array&, py::array&>(&Matvec::multiply, py::const_), py::arg("x"),
              py::arg("y"));
@@ -113,6 +129,13 @@ PYBIND11_MODULE(_core, module) {
     define_sparse<double, std::int64_t>(module, "SparseMatvec64With64");
     define_sparse<float, std::int32_t>(module, "SparseMatvec32With32");
     define_sparse<float, std::int64_t>(module, "SparseMatvec32With64");
+
+    define_complex_dense<double>(module, "ComplexDenseMatvec128");
+    define_complex_dense<float>(module, "ComplexDenseMatvec64");
+    define_complex_sparse<double, std::int32_t>(module, "ComplexSparseMatvec128With32");
+    define_complex_sparse<double, std::int64_t>(module, "ComplexSparseMatvec128With64");
+    define_complex_sparse<float, std::int32_t>(module, "ComplexSparseMatvec64With32");
+    define_complex_sparse<float, std::int64_t>(module, "ComplexSparseMatvec64With64");
 
     define_dense_gram<double>(module, "DenseGram64");
     define_dense_gram<float>(module, "DenseGram32");
@@ -150,6 +173,18 @@ PYBIND11_MODULE(_core, module) {
         .def_property_readonly("sweep_seconds", [](const Run& r) { return r.lanczos().sweep_seconds(); })
         .def_property_readonly("residual_norm", [](const Run& r) { return r.lanczos().residual_norm(); })
         .def_property_readonly("max_projection", [](const Run& r) { return r.lanczos().max_projection(); });
+
+    py::class_<Bidiagonal>(module, "Bidiagonal")
+        .def(py::init<py::array, py::array, py::array, py::array>(), py::arg("left"), py::arg("right"),
+             py::arg("left_vector"), py::arg("right_vector"))
+        .def("start", &Bidiagonal::start, py::arg("v0"))
+        .def("take_left", &Bidiagonal::take_left, py::arg("x"))
+        .def("take_right", &Bidiagonal::take_right, py::arg("y"))
+        .def_property_readonly("steps", [](const Bidiagonal& b) { return b.run().steps(); })
+        .def_property_readonly("ended", [](const Bidiagonal& b) { return b.run().ended(); })
+        .def_property_readonly("remainder", [](const Bidiagonal& b) { return b.run().remainder(); })
+        .def_property_readonly("alpha", [](const Bidiagonal& b) { return py::array(py::cast(b.run().alpha())); })
+        .def_property_readonly("beta", [](const Bidiagonal& b) { return py::array(py::cast(b.run().beta())); });
 
     module.def("step_together", &step_together, py::arg("runs"), py::arg("products"));
     module.def("advance", &advance, py::arg("runs"), py::arg("matvec"), py::arg("products"), py::arg("max_steps"),

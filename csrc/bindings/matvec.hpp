@@ -11,12 +11,16 @@
 
 class Matvec {
 public:
-    explicit Matvec(Index dim) : dim_(dim) { require(dim >= 1, "the dimension must be at least 1"); }
+    explicit Matvec(Index dim, Field field = Field::real) : dim_(dim), is_complex_(field == Field::complex) {
+        require(dim >= 1, "the dimension must be at least 1");
+    }
     virtual ~Matvec() = default;
     Matvec(const Matvec&) = delete;
     Matvec& operator=(const Matvec&) = delete;
 
     Index dim() const { return dim_; }
+    bool is_complex() const { return is_complex_; }
+    Index columns() const { return is_complex_ ? 2 * dim_ : dim_; }  // float64 numbers of a vector
 
     // What a product reads of the operator, where that is known.
     virtual Index nbytes() const { return 0; }
@@ -35,12 +39,12 @@ public:
     // Whether x is certain to be left alone. A function of the caller's may write into it in spite of its type.
     virtual bool only_reads() const { return false; }
 
-    // y = a A x + b x + c y; y is not x. `scratch` holds dim entries where multiply_add_needs_scratch() says so.
+    // y = a A x + b x + c y; y is not x. `scratch` holds a vector where multiply_add_needs_scratch() says so.
     virtual bool multiply_add_needs_scratch() const { return true; }
     virtual void multiply_add(const double* x, double* y, double a, double b, double c, double* scratch,
                               fastlanczos::Interrupt* interrupt) const {
         multiply(1, &x, &scratch, interrupt);
-        const fastlanczos::Tiling tiling(dim_, 0);
+        const fastlanczos::Tiling tiling(columns(), 0);
         const auto add = [&](Index chunk) {
             const Index first = tiling.first_column(chunk), end = tiling.end_column(chunk);
             if (c == 0.0)  // y may hold anything
@@ -48,19 +52,19 @@ public:
             else
                 for (Index i = first; i < end; ++i) y[i] = a * scratch[i] + b * x[i] + c * y[i];
         };
-        fastlanczos::parallel_for(fastlanczos::useful_threads(3 * dim_), tiling.chunks, add);
+        fastlanczos::parallel_for(fastlanczos::useful_threads(3 * columns()), tiling.chunks, add);
     }
 
     // Rows of x -> rows of y, both (count, dim).
     void multiply(const py::array& x, py::array& y) const {
         const Index count = x.shape(0);
-        const double* from = block_data(x, count, dim_);
-        double* to = writable_block_data(y, count, dim_);
+        const double* from = block_data(x, count, dim_, is_complex_);
+        double* to = writable_block_data(y, count, dim_, is_complex_);
         std::vector<const double*> xs;
         std::vector<double*> ys;
         for (Index c = 0; c < count; ++c) {
-            xs.push_back(from + c * dim_);
-            ys.push_back(to + c * dim_);
+            xs.push_back(from + c * columns());
+            ys.push_back(to + c * columns());
         }
         py::gil_scoped_release release;
         multiply(count, xs.data(), ys.data(), nullptr);
@@ -68,6 +72,7 @@ public:
 
 private:
     Index dim_;
+    bool is_complex_;
 };
 
 // A C function in a PyCapsule, as scipy.LowLevelCallable makes them: the capsule's context is the user data.
@@ -224,7 +229,8 @@ private:
 class ChebyshevMatvec : public Matvec {
 public:
     ChebyshevMatvec(py::object matvec, Index degree, double center, double half_width)
-        : Matvec(matvec.cast<const Matvec&>().dim()),
+        : Matvec(matvec.cast<const Matvec&>().dim(),
+                 matvec.cast<const Matvec&>().is_complex() ? Field::complex : Field::real),
           owner_(std::move(matvec)),
           inner_(owner_.cast<const Matvec&>()),
           degree_(degree),
@@ -232,8 +238,8 @@ public:
           half_width_(half_width) {
         require(degree >= 1, "the degree must be positive");
         require(half_width > 0.0, "the interval must have a positive width");
-        other_.resize(static_cast<std::size_t>(degree > 1 ? dim() : 0));
-        if (inner_.multiply_add_needs_scratch()) scratch_.resize(static_cast<std::size_t>(dim()));
+        other_.resize(static_cast<std::size_t>(degree > 1 ? columns() : 0));
+        if (inner_.multiply_add_needs_scratch()) scratch_.resize(static_cast<std::size_t>(columns()));
     }
 
     using Matvec::multiply;
@@ -244,7 +250,7 @@ public:
             double *now = y[i], *before = other_.data();
             if (degree_ % 2 == 0) std::swap(now, before);  // the last one goes to y
             inner_.multiply_add(x[i], now, slope, shift, 0.0, scratch_.data(), interrupt);
-            if (degree_ > 1) std::copy(x[i], x[i] + dim(), before);
+            if (degree_ > 1) std::copy(x[i], x[i] + columns(), before);
             for (Index j = 1; j < degree_; ++j) {
                 if (interrupt) interrupt->check();
                 if (interrupt && interrupt->requested()) return;

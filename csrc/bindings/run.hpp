@@ -18,11 +18,14 @@ using fastlanczos::Outcome;
 
 inline Basis basis_of(const py::object& rows) {
     if (rows.is_none()) return Basis::none;
-    return py::isinstance<py::array_t<float>>(rows) ? Basis::float32 : Basis::float64;
+    const bool narrow =
+        py::isinstance<py::array_t<float>>(rows) || py::isinstance<py::array_t<std::complex<float>>>(rows);
+    return narrow ? Basis::float32 : Basis::float64;
 }
 
 // A run and the NumPy arrays that are its memory: the basis (max_steps, dim) in float64 or float32 or None, the
-// candidate (dim), the recent rows (flat), and the vector that is handed out (dim); see Memory in step.hpp.
+// candidate (dim), the recent rows (flat), and the vector that is handed out (dim); see Memory in step.hpp. The run is
+// complex where the candidate is: all of them then are, complex128 for float64 and complex64 for float32.
 class Run {
 public:
     Run(Index dim, Index max_steps, py::object basis, py::array candidate, py::array recent, py::array vector,
@@ -31,17 +34,18 @@ public:
           candidate_(std::move(candidate)),
           recent_(std::move(recent)),
           vector_(std::move(vector)),
+          is_complex_(py::isinstance<ComplexVector>(candidate_)),
           lanczos_(dim, max_steps, basis_of(basis_), memory(dim, max_steps, gather.is_none() ? dim : whole_dim),
-                   sharing(whole_dim, ranks, gather)) {}
+                   sharing(whole_dim, ranks, gather), is_complex_ ? Field::complex : Field::real) {}
 
     bool start(const py::array& v0) {
-        const double* data = vector_data(v0, lanczos_.dim());
+        const double* data = vector_data(v0, lanczos_.dim(), is_complex_);
         py::gil_scoped_release release;
         return lanczos_.start(data);
     }
 
     Outcome step(const py::array& z) {
-        const double* data = vector_data(z, lanczos_.dim());
+        const double* data = vector_data(z, lanczos_.dim(), is_complex_);
         std::optional<py::gil_scoped_release> release;
         if (entries() > kWorthReleasing) release.emplace();
         return lanczos_.step(data);
@@ -49,7 +53,7 @@ public:
 
     // What the next step goes through.
     Index entries() const {
-        return (lanczos_.basis() == Basis::none ? 5 : lanczos_.state().steps + 4) * lanczos_.dim();
+        return (lanczos_.basis() == Basis::none ? 5 : lanczos_.state().steps + 4) * lanczos_.columns();
     }
 
     // Entries of a step that takes about 100 microseconds. Letting go of the GIL for less costs more than it gives:
@@ -109,6 +113,7 @@ public:
         d["alpha"] = s.alpha;
         d["beta"] = s.beta;
         d["h"] = s.h;
+        if (is_complex_) d["h_imaginary"] = s.h_imaginary;
         return d;
     }
 
@@ -123,6 +128,7 @@ public:
         s.alpha = d["alpha"].cast<std::vector<double>>();
         s.beta = d["beta"].cast<std::vector<double>>();
         s.h = d["h"].cast<std::vector<double>>();
+        if (is_complex_) s.h_imaginary = d["h_imaginary"].cast<std::vector<double>>();
         lanczos_.restore(std::move(s));
     }
 
@@ -150,54 +156,60 @@ private:
         const Basis kind = basis_of(basis_);
         if (kind != Basis::none) {
             auto rows = basis_.cast<py::array>();
-            const Index itemsize = kind == Basis::float32 ? sizeof(float) : sizeof(double);
-            require((kind == Basis::float32 || py::isinstance<py::array_t<double>>(rows)) && rows.ndim() == 2 &&
-                        rows.shape(0) >= std::min(whole_dim, max_steps) && rows.shape(1) == dim &&
-                        (dim <= 1 || rows.strides(1) == itemsize) && rows.strides(0) % itemsize == 0 &&
-                        rows.strides(0) >= dim * itemsize,
-                    "expected a basis of max_steps rows of dim float64 or float32 entries");
+            const Index size = kind == Basis::float32 ? sizeof(float) : sizeof(double);  // of a column
+            const Index itemsize = is_complex_ ? 2 * size : size;
+            const bool fits =
+                is_complex_ ? py::isinstance<py::array_t<std::complex<double>>>(rows) ||
+                                  py::isinstance<py::array_t<std::complex<float>>>(rows)
+                            : py::isinstance<py::array_t<double>>(rows) || py::isinstance<py::array_t<float>>(rows);
+            require(fits && rows.ndim() == 2 && rows.shape(0) >= std::min(whole_dim, max_steps) &&
+                        rows.shape(1) == dim && (dim <= 1 || rows.strides(1) == itemsize) &&
+                        rows.strides(0) % itemsize == 0 && rows.strides(0) >= dim * itemsize,
+                    "expected a basis of max_steps rows of dim entries, in the candidate's precision or half of it");
             memory.basis = rows.mutable_data();
-            memory.stride = rows.strides(0) / itemsize;
+            memory.stride = rows.strides(0) / size;
             fastlanczos::request_huge_pages(memory.basis, static_cast<std::size_t>(rows.shape(0) * rows.strides(0)));
         }
-        memory.candidate = writable_data(candidate_, dim);
-        memory.vector = writable_data(vector_, dim);
+        memory.candidate = writable_data(candidate_, dim, is_complex_);
+        memory.vector = writable_data(vector_, dim, is_complex_);
         const Index kept = kind == Basis::float64 ? 0 : kind == Basis::float32 ? 2 : 1;
-        memory.recent = writable_data(recent_, kept * dim);
+        memory.recent = writable_data(recent_, kept * dim, is_complex_);
         return memory;
     }
 
     py::object basis_;
     py::array candidate_, recent_, vector_;
+    bool is_complex_;
     fastlanczos::Lanczos lanczos_;
 };
 
-// Runs of one dimension, each of which still takes steps and stands but once in the list.
-inline Index check_runs(const std::vector<Run*>& runs) {
+// Runs of one dimension and field, each of which still takes steps and stands but once in the list.
+inline const fastlanczos::Lanczos& check_runs(const std::vector<Run*>& runs) {
     require(!runs.empty(), "no run was given");
-    const Index dim = runs[0]->lanczos().dim();
+    const fastlanczos::Lanczos& first = runs[0]->lanczos();
     for (std::size_t i = 0; i < runs.size(); ++i) {
         const fastlanczos::Lanczos& lanczos = runs[i]->lanczos();
-        require(lanczos.dim() == dim && !lanczos.finished(), "the runs must be unfinished and of one dimension");
+        require(lanczos.dim() == first.dim() && lanczos.is_complex() == first.is_complex() && !lanczos.finished(),
+                "the runs must be unfinished, of one dimension, and all real or all complex");
         require(std::find(runs.begin(), runs.begin() + static_cast<std::ptrdiff_t>(i), runs[i]) ==
                     runs.begin() + static_cast<std::ptrdiff_t>(i),
                 "a run was given twice");
     }
-    return dim;
+    return first;
 }
 
 // One step of every run with its row of `products`. Small runs go side by side, one thread each; large ones one after
 // the other, each in all threads. Without the GIL.
 inline void step_all(const std::vector<Run*>& runs, const double* products, fastlanczos::Interrupt* interrupt,
                      std::vector<Outcome>& outcomes, const fastlanczos::Inspection* looked = nullptr) {
-    const Index count = static_cast<Index>(runs.size()), dim = runs[0]->lanczos().dim();
+    const Index count = static_cast<Index>(runs.size()), columns = runs[0]->lanczos().columns();
     Index entries = 0;
     for (const Run* run : runs) entries += run->entries();
     const bool small = fastlanczos::useful_threads(entries / count) == 1;
     const auto step = [&](Index i) {
         const auto at = static_cast<std::size_t>(i);
-        outcomes[at] =
-            runs[at]->lanczos().step(products + i * dim, small ? nullptr : interrupt, looked ? looked + i : nullptr);
+        outcomes[at] = runs[at]->lanczos().step(products + i * columns, small ? nullptr : interrupt,
+                                                looked ? looked + i : nullptr);
     };
     // Ranks speak in the same order: of runs that are shared, one after the other.
     if (small && !runs[0]->lanczos().is_shared())
@@ -207,8 +219,8 @@ inline void step_all(const std::vector<Run*>& runs, const double* products, fast
 }
 
 inline std::vector<Outcome> step_together(const std::vector<Run*>& runs, const py::array& products) {
-    const Index dim = check_runs(runs);
-    const double* z = block_data(products, static_cast<Index>(runs.size()), dim);
+    const fastlanczos::Lanczos& first = check_runs(runs);
+    const double* z = block_data(products, static_cast<Index>(runs.size()), first.dim(), first.is_complex());
     std::vector<Outcome> outcomes(runs.size());
     py::gil_scoped_release release;
     step_all(runs, z, nullptr, outcomes);
@@ -275,13 +287,14 @@ private:
 // raised.
 inline py::tuple advance(const std::vector<Run*>& runs, const Matvec& A, py::array& products, Index max_steps,
                          double seconds) {
-    const Index dim = check_runs(runs);
-    require(A.dim() == dim, "the operator and the runs differ in their dimension");
+    const fastlanczos::Lanczos& first = check_runs(runs);
+    require(A.dim() == first.dim() && A.is_complex() == first.is_complex(),
+            "the operator and the runs differ in their dimension, or in whether they are complex");
     const Index count = static_cast<Index>(runs.size());
-    double* z = writable_block_data(products, count, dim);
+    double* z = writable_block_data(products, count, first.dim(), first.is_complex());
     std::vector<const double*> x(runs.size());
     std::vector<double*> y;
-    for (Index i = 0; i < count; ++i) y.push_back(z + i * dim);
+    for (Index i = 0; i < count; ++i) y.push_back(z + i * first.columns());
     std::vector<double> factors(runs.size());
     std::vector<fastlanczos::Inspection> looked(runs.size());
     std::vector<Outcome> outcomes(runs.size(), Outcome::running);

@@ -1,6 +1,6 @@
-"""Arrays on the CPU: dtype checks, and conversion to the contiguous float64 that the engine needs.
+"""Arrays on the CPU: dtype checks, and conversion to the contiguous float64 or complex128 that the engine needs.
 
-`as_float64` converts everything that enters the CPU engine. It widens floats and never narrows them."""
+`as_float64` and `as_vector` convert everything that enters the CPU engine. They widen and never narrow."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "as_vector",
     "check_product",
     "dtype_name",
+    "is_complex",
     "is_tensor",
     "matrix_of_tensor",
     "on_device",
@@ -30,6 +31,7 @@ __all__ = [
 
 # Floating types that float64 holds exactly, with the distance from 1 to the next number.
 _PRECISIONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+_COMPLEX = {"complex128": 2.0**-52, "complex64": 2.0**-23}  # the same of complex ones, beside complex128
 
 
 def is_tensor(x: object) -> bool:
@@ -49,7 +51,12 @@ def dtype_name(dtype: object) -> str:
 
 def precision_of(dtype: object) -> float:
     """The rounding unit of a floating dtype, and that of float64 for every other one."""
-    return _PRECISIONS.get(dtype_name(dtype), _PRECISIONS["float64"])
+    return (_PRECISIONS | _COMPLEX).get(dtype_name(dtype), _PRECISIONS["float64"])
+
+
+def is_complex(x: Any) -> bool:
+    """Whether an array of any library, or a number or list, is of complex numbers."""
+    return "complex" in dtype_name(x.dtype) if hasattr(x, "dtype") else bool(np.iscomplexobj(x))
 
 
 def on_device(x: Any) -> bool:
@@ -61,15 +68,22 @@ def on_device(x: Any) -> bool:
     return bool(x.device.type == "cuda")
 
 
-def check_product(x: Any, what: str, shape: tuple[int, ...] | None) -> None:
-    """Raise TypeError or ValueError, naming `what`, unless x is a float array of the given shape."""
+def check_product(x: Any, what: str, shape: tuple[int, ...] | None, *, complex_too: bool = False) -> None:
+    """Raise TypeError or ValueError, naming `what`, unless x is a float array of the given shape.
+
+    Where `complex_too`, complex numbers are as good.
+    """
     if x is None:
         raise TypeError(f"{what} is None: the matvec must return its result, a float64 vector")
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, and masks are not supported: fill it first")
     name = dtype_name(x.dtype) if hasattr(x, "dtype") else type(x).__name__
-    if name not in _PRECISIONS:
-        advice = "complex operators are not supported" if "complex" in name else "convert it to float64"
+    if name not in _PRECISIONS and not (complex_too and name in _COMPLEX):
+        advice = "convert it to float64"
+        if "complex" in name:
+            advice = (
+                "for a complex Hermitian operator pass v0 (or like=) as a complex array, and vectors are complex128"
+            )
         raise TypeError(f"{what} has dtype {name}; want float64 (or float32, float16, bfloat16): {advice}")
     if shape is not None and tuple(x.shape) != shape:
         raise ValueError(f"{what} has shape {tuple(x.shape)}; want {shape}")
@@ -95,16 +109,12 @@ def as_float64(x: Any, what: str, *, shape: tuple[int, ...] | None = None) -> Fl
 
 def as_vector(x: Any, what: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     """Return `x` as contiguous float64 or complex128 as `dtype` says; as `as_float64`, with complex numbers allowed."""
-    if dtype == "float64":
-        return as_float64(x, what, shape=shape)
+    if dtype == "float64" or not is_complex(x):
+        return as_float64(x, what, shape=shape).astype(dtype, copy=False)
+    check_product(x if hasattr(x, "dtype") else np.asarray(x), what, shape, complex_too=True)
     if is_tensor(x):
         x = x.detach().resolve_conj().resolve_neg().numpy()
-    values = np.asarray(x)
-    if values.dtype.kind == "c":
-        if tuple(values.shape) != shape:
-            raise ValueError(f"{what} has shape {values.shape}; want {shape}")
-        return np.asarray(values, dtype=np.complex128, order="C")
-    return as_float64(x, what, shape=shape).astype(np.complex128)
+    return np.asarray(x, dtype=np.complex128, order="C")
 
 
 def matrix_of_tensor(tensor: Any) -> Any:

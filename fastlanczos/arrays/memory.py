@@ -35,18 +35,19 @@ def readable_bytes(count: int) -> str:
     return f"{count} bytes"
 
 
-def too_large(dim: int, rows: int, basis_dtype: str, vectors: int, limit: int) -> str:
+def too_large(dim: int, rows: int, basis_dtype: str, vectors: int, limit: int, is_complex: bool = False) -> str:
     """Return the error text for a basis and working vectors (float64) that do not fit into `limit` bytes."""
-    row = dim * (4 if basis_dtype == "float32" else 8)
-    others = 8 * dim * vectors
+    columns = 2 * dim if is_complex else dim
+    row = columns * (4 if basis_dtype == "float32" else 8)
+    others = 8 * columns * vectors
     options = []
-    narrow = 4 * dim * rows + others + 16 * dim  # two rows are kept in float64 as well
+    narrow = 4 * columns * rows + others + 16 * columns  # two rows are kept in float64 as well
     if basis_dtype == "float64" and narrow <= limit:
         options.append(f'basis_dtype="float32" ({readable_bytes(narrow)})')
     fitting = (limit - others) // row
     if fitting >= 1:
         options.append(f"num_steps={min(fitting, rows)}")
-    if others + 8 * dim <= limit:
+    if others + 8 * columns <= limit:
         options.append('reorthogonalize="none" (no basis; as accurate for a density)')
     return (
         f"the basis of {rows} vectors of length {dim} needs {readable_bytes(row * rows + others)} in {basis_dtype}, "

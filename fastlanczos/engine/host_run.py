@@ -9,41 +9,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlanczos import _core
-from fastlanczos.arrays.cpu import Float64, aligned_rows, as_float64
+from fastlanczos.arrays.cpu import Float64, aligned_rows, as_vector
 from fastlanczos.ranks.dtensors import from_dtensor, to_dtensor
 from fastlanczos.ranks.shared import Shared
 
 __all__ = ["RECENT_ROWS", "HostRun"]
 
+_COMPLEX_ROWS = {"float64": "complex128", "float32": "complex64"}
 RECENT_ROWS = {"float64": 0, "float32": 2, None: 1}  # kept in float64 beside a basis of this storage, see step.hpp
 
 
 class HostRun(_core.Run):
     """`max_steps` steps at most in `dim` dimensions, the basis stored as `storage` says (None: not at all).
 
+    `dtype` is that of vectors, float64 or complex128; rows in float32 are then in complex64.
+
     `vector` is the unit vector to multiply; what `advance` takes is what `product` has checked.
     """
 
-    def __init__(self, dim: int, max_steps: int, storage: str | None, shared: Shared | None = None) -> None:
+    def __init__(
+        self, dim: int, max_steps: int, storage: str | None, shared: Shared | None = None, dtype: str = "float64"
+    ) -> None:
         self.dim = dim
+        self.dtype = dtype
         self.max_steps = min(max_steps, dim if shared is None else shared.dim)
         columns = max(dim, 1)  # a rank may have none
-        self.basis = None if storage is None else aligned_rows(self.max_steps, columns, storage)[:, :dim]
+        stored = storage if dtype == "float64" or storage is None else _COMPLEX_ROWS[storage]
+        self.basis = None if stored is None else aligned_rows(self.max_steps, columns, stored)[:, :dim]
         self._recent = recent = RECENT_ROWS[storage]
-        vectors = aligned_rows(3 if recent == 1 else 2, columns, "float64")[:, :dim]
+        vectors = aligned_rows(3 if recent == 1 else 2, columns, dtype)[:, :dim]
         self.candidate, self.vector = vectors[:2]
-        self.recent = vectors[2] if recent == 1 else aligned_rows(1, max(1, recent * dim), "float64")[0, : recent * dim]
+        self.recent = vectors[2] if recent == 1 else aligned_rows(1, max(1, recent * dim), dtype)[0, : recent * dim]
         self._shared = shared
         sharing = () if shared is None else (shared.dim, shared.group.size, shared.gather)
         super().__init__(dim, max_steps, self.basis, self.candidate, self.recent, self.vector, *sharing)
 
     def product(self, x: Any, what: str) -> Float64:
         """Return a product as the engine takes it; TypeError or ValueError that names `what` for anything else."""
-        return as_float64(x, what, shape=(self.dim,))
+        return as_vector(x, what, (self.dim,), self.dtype)
 
     def block(self, products: Any, what: str, shape: tuple[int, int]) -> Float64:
         """Return a block of products in columns as rows."""
-        return np.ascontiguousarray(as_float64(products, what, shape=shape).T)
+        return np.ascontiguousarray(as_vector(products, what, shape, self.dtype).T)
 
     def advance(self, z: Float64) -> bool:
         """Take a step; False, and nothing changed, where z has entries that are not finite."""
@@ -77,7 +84,7 @@ class HostRun(_core.Run):
     def inner(self, count: int, z: Float64) -> Float64:
         """Return the inner products of the first rows with a vector."""
         assert self.basis is not None
-        return np.asarray(np.einsum("ij,j->i", self.basis[:count], z))
+        return np.asarray(np.einsum("ij,j->i", self.basis[:count].conj(), z))
 
     def distance(self, row: int, z: Float64, value: float) -> float:
         """Return the norm of z - value times a row, without overflow."""

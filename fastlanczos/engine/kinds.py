@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlanczos.arrays.cpu import dtype_name, is_tensor, on_device
+from fastlanczos.arrays.cpu import dtype_name, is_complex, is_tensor, on_device
 from fastlanczos.arrays.frameworks import Framework, framework_of
 from fastlanczos.arrays.memory import available_memory
 from fastlanczos.engine.cuda import available_device_memory, cuda
@@ -29,10 +29,10 @@ __all__ = [
     "SharedDeviceKind",
     "SharedKind",
     "TorchKind",
-    "float64_tensors",
     "kind_like",
     "shared_kind",
     "shared_of",
+    "tensors",
 ]
 
 
@@ -48,11 +48,15 @@ class Kind(Protocol):
     def argument(self, vector: Any) -> Any:
         """Return the engine's vector, or block of columns, as a matvec gets it."""
 
+    @property
+    def is_complex(self) -> bool:
+        """Whether vectors are complex: the engine's are then in complex128."""
+
     def shared(self, vector: Any) -> Any:
-        """Return the engine's float64 vector in the kind's library, sharing memory."""
+        """Return the engine's vector in the kind's library, sharing memory."""
 
     def empty(self, shape: tuple[int, ...]) -> Any:
-        """Return reserved float64 memory where the engine is."""
+        """Return reserved memory for the engine's numbers, where it is."""
 
     def columns(self, vectors: list[Any]) -> Any:
         """Return the engine's vectors as columns of a block (n, p), as a matmat gets it."""
@@ -71,14 +75,25 @@ class Kind(Protocol):
 
 
 class NumpyKind:
-    """Plain NumPy arrays, in float64."""
+    """Plain NumPy arrays, in float64 or complex128."""
 
     name = "numpy"
-    dtype = "float64"
+
+    def __init__(self, dtype: str = "float64") -> None:
+        self.dtype = dtype
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether vectors are complex."""
+        return self.dtype.startswith("complex")
+
+    @property
+    def _engine_dtype(self) -> str:
+        return "complex128" if self.is_complex else "float64"
 
     def new_run(self, dim: int, max_steps: int, storage: str | None) -> HostRun:
         """Return a run on the CPU."""
-        return HostRun(dim, max_steps, storage)
+        return HostRun(dim, max_steps, storage, dtype=self._engine_dtype)
 
     def argument(self, vector: NDArray[Any]) -> Any:
         """Return the vector itself."""
@@ -90,7 +105,7 @@ class NumpyKind:
 
     def empty(self, shape: tuple[int, ...]) -> Any:
         """Return an array."""
-        return np.empty(shape)
+        return np.empty(shape, self._engine_dtype)
 
     def columns(self, vectors: list[NDArray[Any]]) -> Any:
         """Return a matrix whose columns are contiguous."""
@@ -117,6 +132,7 @@ class SharedKind(NumpyKind):
     """Arrays of this rank's entries of vectors that are shared out: NumPy's, or CPU tensors of the given dtype."""
 
     def __init__(self, shared: Shared, tensors_in: str | None = None) -> None:
+        super().__init__()
         self.shares = shared
         self._tensors_in = tensors_in
 
@@ -162,16 +178,13 @@ class TorchKind(NumpyKind):
 
     name = "torch"
 
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
-
     def argument(self, vector: NDArray[Any]) -> Any:
         """Return a tensor in the kind's dtype."""
         torch = sys.modules["torch"]
         return torch.from_numpy(vector).to(getattr(torch, self.dtype))
 
     def shared(self, vector: NDArray[Any]) -> Any:
-        """Return a float64 tensor."""
+        """Return a tensor that shares the array's memory."""
         return sys.modules["torch"].from_numpy(vector)
 
     def output(self, values: NDArray[Any]) -> Any:
@@ -181,6 +194,8 @@ class TorchKind(NumpyKind):
 
 class DeviceKind:
     """Arrays on a GPU; a matvec gets its vector in `dtype`."""
+
+    is_complex = False
 
     def __init__(self, framework: Framework, dtype: str) -> None:
         self.framework = framework
@@ -286,12 +301,17 @@ def kind_like(x: Any, what: str) -> Kind:
     if isinstance(getattr(x, "shared", None), Shared):  # an operator
         return SharedKind(x.shared)
     if x is None or not (is_tensor(x) or on_device(x)):
-        return NumpyKind()
+        return NumpyKind("complex128" if x is not None and is_complex(x) else "float64")
     if on_device(x):
         cuda()
     name = dtype_name(x.dtype)
-    if name not in ("float64", "float32"):
-        raise TypeError(f"{what} has dtype {x.dtype}; want float64 or float32")
+    if on_device(x) and name.startswith("complex"):
+        raise TypeError(
+            f"{what} has dtype {x.dtype} and is on a GPU, where vectors are real: pass it as an array on the CPU, "
+            "and A as a callable that takes arrays there (eigsh takes complex arrays on a GPU too)"
+        )
+    if name not in ("float64", "float32", "complex128", "complex64"):
+        raise TypeError(f"{what} has dtype {x.dtype}; want float64, float32, complex128 or complex64")
     return DeviceKind(framework_of(x, what), name) if on_device(x) else TorchKind(name)
 
 
@@ -300,6 +320,6 @@ def shared_of(kind: Kind) -> Shared | None:
     return kind.shares if isinstance(kind, (SharedKind, SharedDeviceKind)) else None
 
 
-def float64_tensors() -> Kind:
-    """Return the kind of a float64 CPU tensor."""
-    return TorchKind("float64")
+def tensors(dtype: str) -> Kind:
+    """Return the kind of CPU tensors of a dtype."""
+    return TorchKind(dtype)

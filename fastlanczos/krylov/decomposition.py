@@ -33,7 +33,7 @@ def lanczos(
     progress: bool = False,
     callback: Callable[[LanczosIteration], object] | None = None,
 ) -> LanczosResult:
-    """Run Lanczos on a symmetric operator: A V^T = V^T T + r e_m^T, with V orthonormal to rounding.
+    """Run Lanczos on a symmetric or Hermitian operator: A V^T = V^T T + r e_m^T, with V orthonormal to rounding.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def lanczos(
         (multiplied in float64, in the engine's threads, from float64 or float32 storage); a compiled function (give
         `dim`): a `scipy.LowLevelCallable` of signature `int (intptr_t n, const double *x, double *y, void *user_data)`
         that writes A x into y and returns 0, or a Numba `cfunc` of one; or any object with `shape` and `matvec` or `@`.
-        It must be real and symmetric.
+        It must be symmetric, or complex Hermitian: vectors are then complex128.
 
         Matrices and compiled functions run without Python and without the GIL.
     dim : int, optional
@@ -51,7 +51,8 @@ def lanczos(
         Number of steps m, by default min(n, 100). The run ends earlier if it finds an invariant subspace, and at n
         steps at the latest.
     v0 : array_like, shape (n,), optional
-        Start vector. With a torch tensor, a callable A gets tensors of its dtype, and the basis is a tensor.
+        Start vector. With a torch tensor, a callable A gets tensors of its dtype, and the basis is a tensor. For a
+        complex Hermitian A that does not tell its dtype, pass a complex one.
     seed : int, SeedSequence, Generator or None
         Seed of the random start vector if v0 is not given. The same seed gives the same bits for any number of threads.
     reorthogonalize : {"full", "none"}

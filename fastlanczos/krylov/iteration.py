@@ -33,15 +33,15 @@ class LanczosIteration:
     max_steps : int
         Maximum number of steps m. With a basis, min(m, n) rows of n entries are reserved.
     v0 : array_like, shape (n,), optional
-        Start vector; it is normalised here. If it is a torch tensor, `vector` is a tensor of its dtype. If it is on a
-        GPU, the run happens there.
+        Start vector; it is normalised here. If it is complex, so are all vectors, for a Hermitian operator. If it is a
+        torch tensor, `vector` is a tensor of its dtype. If it is on a GPU, the run happens there.
     seed : int, SeedSequence, Generator or None
         Seed of the random start vector if v0 is not given. The same seed gives the same bits.
     like : array or operator, optional
-        An array of the type that `vector` should have (NumPy, torch, CuPy, JAX or Numba), if v0 is not given. If it is
-        on a GPU, the run happens there: steps are launched on the library's current stream, and only what reads numbers
-        (`alpha`, `num_steps`, `result()`) waits for them. Or a `ShardedOperator`, or a curvature operator over ranks:
-        `vector` is then this rank's part, for `A.matvec` or `H.local_matvec`.
+        An array of the type that `vector` should have (NumPy, torch, CuPy, JAX or Numba; real or complex), if v0 is not
+        given. If it is on a GPU, the run happens there: steps are launched on the library's current stream, and only
+        what reads numbers (`alpha`, `num_steps`, `result()`) waits for them. Or a `ShardedOperator`, or a curvature
+        operator over ranks: `vector` is then this rank's part, for `A.matvec` or `H.local_matvec`.
     reorthogonalize : {"full", "none"}
         "full" keeps the basis and orthogonalizes against all of it. "none" is the three-term recurrence in constant
         memory: the spectral measure of v0 is as accurate, but converged eigenvalues appear several times.
@@ -132,12 +132,13 @@ class LanczosIteration:
                 raise
             rows = min(self.max_steps, self.dim)
             # Beside the basis: candidate, vector, two rows in float64, and two that a product takes.
-            raise MemoryError(too_large(self.dim, rows, self.basis_dtype, 6, kind.available_memory())) from error
+            told = too_large(self.dim, rows, self.basis_dtype, 6, kind.available_memory(), kind.is_complex)
+            raise MemoryError(told) from error
         self._precision = precision_of("float64")
         self._products: Any = None
 
     def reserved_products(self, count: int) -> Any:
-        """Return memory for so many products, (count, n) float64 where the run is, which stays reserved with it."""
+        """Return memory for so many products, (count, n) where the run is, which stays reserved with it."""
         if self._products is None or len(self._products) < count:
             self._products = self._kind.empty((count, self._length))
         return self._products[:count]
@@ -147,15 +148,17 @@ class LanczosIteration:
 
         The rows of earlier results are overwritten by the steps that follow.
         """
-        plain = isinstance(v0, np.ndarray) and v0.dtype == np.float64 and v0.shape == (self._length,)
+        dtype = "complex128" if self._kind.is_complex else "float64"
+        plain = isinstance(v0, np.ndarray) and v0.dtype == dtype and v0.shape == (self._length,)
         # The engine looks at the entries while it scales them; where it refuses, a second look tells why.
         if plain and isinstance(self._run, HostRun) and v0.flags.c_contiguous and self._run.start(v0):
             return
-        self._run.start(start_vector(v0, self._length))
+        self._run.start(start_vector(v0, self._length, dtype))
 
     def restart_with(self, fill: Callable[[Float64], Float64]) -> None:
         """Begin again from what `fill` writes into memory (n,) that it is given, and returns."""
-        self.restart(fill(self._run.vector if isinstance(self._run, HostRun) else np.empty(self._length)))
+        there = isinstance(self._run, HostRun) and not self._kind.is_complex
+        self.restart(fill(self._run.vector if there else np.empty(self._length)))
 
     @property
     def vector(self) -> Any:
@@ -216,7 +219,7 @@ class LanczosIteration:
 
         Parameters
         ----------
-        product : array, shape (n,), float64 or a narrower float
+        product : array, shape (n,), float64 (complex128) or narrower
             A times `vector`. Narrower floats are widened.
 
         Returns
@@ -309,7 +312,7 @@ class LanczosIteration:
             import torch
 
             like = torch.empty(0, dtype=getattr(torch, found["like"]))
-        it._reserve(kind_like(like, "like"))
+        it._reserve(kind_like(np.empty(0, np.complex128) if like is None and found["is_complex"] else like, "like"))
         it._take_up(found)
         return it
 
@@ -323,6 +326,9 @@ class LanczosIteration:
         self._take_up(found)
 
     def _take_up(self, found: dict[str, Any]) -> None:
+        if found["is_complex"] != self._kind.is_complex:
+            here, there = ("complex" if x else "real" for x in (self._kind.is_complex, found["is_complex"]))
+            raise ValueError(f"the state is of a run of {there} vectors, and this one is of {here} ones")
         if ("vectors" in found) != (shared_of(self._kind) is not None):
             raise ValueError(
                 "the state is of a run over ranks: pass like=, the operator whose vectors are shared out"

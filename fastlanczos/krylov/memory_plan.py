@@ -52,8 +52,8 @@ def plan_memory(
                 return Plan("full", _lockstep(operator, num_probes, rows, budget // full), budget // full, dtype)
         if reorthogonalize == "full":
             limit = available if max_memory is None else max_memory
-            vectors = bytes_per_probe(operator, 0, stored[0]) // (8 * operator.dim)
-            raise MemoryError(too_large(operator.dim, rows, stored[0], vectors, limit))
+            vectors = bytes_per_probe(operator, 0, stored[0]) // (8 * _columns(operator) * operator.dim)
+            raise MemoryError(too_large(operator.dim, rows, stored[0], vectors, limit, operator.kind.is_complex))
     fitting = budget // bytes_per_probe(operator, 0, None)
     return Plan("none", _lockstep(operator, num_probes, 1, fitting), fitting)
 
@@ -63,14 +63,23 @@ def bytes_per_probe(operator: Operator, rows: int, basis_dtype: str | None) -> i
     # Basis, candidate, vector, recent rows, and what a product takes: of several at once a block, and its transpose.
     basis = 0 if basis_dtype is None else rows * np.dtype(basis_dtype).itemsize
     product = 1 if operator.native is not None else 3 if operator.matmat is not None else 2
-    return operator.kind.longest(operator.dim) * (basis + 8 * (2 + RECENT_ROWS[basis_dtype] + product))
+    return (
+        _columns(operator)
+        * operator.kind.longest(operator.dim)
+        * (basis + 8 * (2 + RECENT_ROWS[basis_dtype] + product))
+    )
+
+
+def _columns(operator: Operator) -> int:
+    """Real numbers in an entry of a vector."""
+    return 2 if operator.kind.is_complex else 1
 
 
 def _lockstep(operator: Operator, num_probes: int, rows: int, fitting: int) -> int:
     """As many probes as fit, in groups of about one size; one where going together saves nothing."""
     if operator.native is not None:
         # Together the matrix is read once instead of once for each: worth the memory where it is what is read most.
-        pays = operator.native.nbytes >= 4 * rows * operator.dim
+        pays = operator.native.nbytes >= 4 * _columns(operator) * rows * operator.dim
     else:
         # An operator may know that a block costs as much as its vectors one by one: then one basis at a time is enough.
         pays = operator.matmat is not None and getattr(operator.source, "blocks_pay", True)

@@ -18,7 +18,7 @@ __all__ = ["LanczosResult"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LanczosResult:
-    """A symmetric operator A on the Krylov space of a start vector: A V^T = V^T T + r e_m^T.
+    """A symmetric or Hermitian operator A on the Krylov space of a start vector: A V^T = V^T T + r e_m^T.
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ class LanczosResult:
     beta : ndarray, shape (m - 1,), float64
         Off-diagonal of T, not negative.
     basis : array, shape (m, n), or None
-        V: rows are the Lanczos vectors, orthonormal to rounding; a tensor if the run was on tensors. None if it was not
-        kept.
+        V: rows are the Lanczos vectors, orthonormal to rounding; a tensor if the run was on tensors, complex if its
+        vectors were. None if it was not kept.
     residual_norm : float
         Norm of r: how far the space is from being invariant.
     num_steps : int
@@ -89,14 +89,16 @@ class LanczosResult:
         if on_device(self.basis):
             return _ritz_pairs_on_device(values, coefficients, self.basis)
         basis = self.basis.numpy() if is_tensor(self.basis) else self.basis
-        vectors = np.empty((basis.shape[1], self.num_steps))
+        wide = np.complex128 if np.iscomplexobj(basis) else np.float64
+        vectors = np.empty((basis.shape[1], self.num_steps), wide)
         block = 65536  # columns at a time, so that a float32 basis is never widened as a whole
         for first in range(0, basis.shape[1], block):
-            part = basis[:, first : first + block].astype(np.float64, copy=False)
+            part = basis[:, first : first + block].astype(wide, copy=False)
             np.matmul(part.T, coefficients, out=vectors[first : first + block])
         if is_tensor(self.basis):
-            new = self.basis.double().new_tensor
-            return new(values), new(vectors)
+            import torch
+
+            return torch.from_numpy(values), torch.from_numpy(vectors)
         return values, vectors
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import is_complex
 from fastlanczos.engine.host_run import RECENT_ROWS
 from fastlanczos.ranks.dtensors import is_dtensor
 
@@ -37,12 +38,15 @@ def checked_state(state: Any) -> dict[str, Any]:
     found: dict[str, Any] = {name: _size(state[name], name) for name in ("dim", "max_steps")}
     found["reorthogonalize"] = _word(state["reorthogonalize"], "reorthogonalize", ("full", "none"))
     found["basis_dtype"] = _word(state["basis_dtype"], "basis_dtype", ("float64", "float32"))
-    found["like"] = _word(state.get("like", "numpy"), "like", ("numpy", "float64", "float32"))
+    names = ("numpy", "float64", "float32", "complex128", "complex64")
+    found["like"] = _word(state.get("like", "numpy"), "like", names)
+    found["is_complex"] = is_complex(state.get("candidate"))
     found["precision"] = _number(state.get("precision", 2.0**-52), "precision")
     if not 0.0 < found["precision"] < 1.0:
         raise ValueError(f"the state's precision must be between 0 and 1, got {found['precision']!r}")
     full = found["reorthogonalize"] == "full"
-    found["scalars"] = _checked_scalars(state["scalars"], min(found["dim"], found["max_steps"]), full)
+    most = min(found["dim"], found["max_steps"])
+    found["scalars"] = _checked_scalars(state["scalars"], most, full, found["is_complex"])
 
     recent = RECENT_ROWS[found["basis_dtype"] if full else None]
     if over_ranks:
@@ -56,7 +60,7 @@ def checked_state(state: Any) -> dict[str, Any]:
     if full:
         shapes["basis"] = (found["scalars"]["steps"], found["dim"])
     for name, shape in shapes.items():
-        found[name] = _array(state.get(name), name, shape)
+        found[name] = _array(state.get(name), name, shape, found["is_complex"])
     found.setdefault("basis", None)
     if not found["scalars"]["breakdown"]:
         norm = float(np.linalg.norm(found["candidate"]))
@@ -65,10 +69,11 @@ def checked_state(state: Any) -> dict[str, Any]:
     return found
 
 
-def _checked_scalars(scalars: Any, most_steps: int, full: bool) -> dict[str, Any]:
+def _checked_scalars(scalars: Any, most_steps: int, full: bool, complex_: bool) -> dict[str, Any]:
     if not isinstance(scalars, Mapping):
         raise ValueError(f"the state's scalars must be a dict, got {type(scalars).__name__}")
-    missing = set(_SCALARS) - set(scalars)
+    wanted = (*_SCALARS, "h_imaginary") if complex_ else _SCALARS
+    missing = set(wanted) - set(scalars)
     if missing:
         raise ValueError(f"the state's scalars lack {', '.join(sorted(missing))}")
     found: dict[str, Any] = {}
@@ -88,11 +93,14 @@ def _checked_scalars(scalars: Any, most_steps: int, full: bool) -> dict[str, Any
             raise ValueError(f"the state's scalars: {name} must not be negative, got {found[name]!r}")
     steps = found["steps"]
     lengths = {"alpha": steps, "beta": steps, "h": steps if full else min(steps, 2)}
+    if complex_:
+        lengths["h_imaginary"] = lengths["h"]
     for name, length in lengths.items():
-        if name == "h" and found["breakdown"]:
+        if name.startswith("h") and found["breakdown"]:
             length = np.size(scalars[name])  # it is not read again
         found[name] = _array(scalars[name], f"scalars: {name}", (length,))
-    if full and not found["breakdown"] and not float(found["h"] @ found["h"]) < 1.0:
+    overlap = sum(float(found[name] @ found[name]) for name in wanted if name.startswith("h"))
+    if full and not found["breakdown"] and not overlap < 1.0:
         raise ValueError("the state's scalars: h must be shorter than 1, since it is a part of a unit vector")
     for name in ("ahead", "coefficients"):  # of a run on a GPU
         if name in scalars:
@@ -124,19 +132,21 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
-def _array(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _array(value: Any, name: str, shape: tuple[int, ...], complex_: bool = False) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(value)
     except ValueError as error:  # a ragged list
         raise ValueError(f"the state's {name} is no array: {error}") from None
     if array.shape != shape:
         raise ValueError(f"the state's {name} has shape {array.shape}, want {shape}")
-    if array.size and array.dtype.kind not in "fiu":
-        raise ValueError(f"the state's {name} must hold real numbers, got dtype {array.dtype}")
+    kinds = "cfiu" if complex_ else "fiu"
+    if array.size and array.dtype.kind not in kinds:
+        sort = "numbers" if complex_ else "real numbers"
+        raise ValueError(f"the state's {name} must hold {sort}, got dtype {array.dtype}")
     bad = int(np.count_nonzero(~np.isfinite(array))) if array.size else 0
     if bad:
         raise ValueError(f"the state's {name} has {bad} entries that are NaN or infinite")
-    return np.asarray(array, dtype=array.dtype if array.dtype.kind == "f" else np.float64)
+    return np.asarray(array, dtype=array.dtype if array.dtype.kind in "fc" else np.float64)
 
 
 def _is_integer(value: Any) -> bool:

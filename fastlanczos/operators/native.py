@@ -27,12 +27,21 @@ from fastlanczos import _core
 
 __all__ = ["gram_matvec", "is_native_function", "matrix_matvec", "native_function"]
 
-_DENSE: dict[str, Callable[..., _core.Matvec]] = {"float64": _core.DenseMatvec64, "float32": _core.DenseMatvec32}
+_DENSE: dict[str, Callable[..., _core.Matvec]] = {
+    "float64": _core.DenseMatvec64,
+    "float32": _core.DenseMatvec32,
+    "complex128": _core.ComplexDenseMatvec128,
+    "complex64": _core.ComplexDenseMatvec64,
+}
 _SPARSE: dict[tuple[str, str], Callable[..., _core.Matvec]] = {
     ("float64", "int32"): _core.SparseMatvec64With32,
     ("float64", "int64"): _core.SparseMatvec64With64,
     ("float32", "int32"): _core.SparseMatvec32With32,
     ("float32", "int64"): _core.SparseMatvec32With64,
+    ("complex128", "int32"): _core.ComplexSparseMatvec128With32,
+    ("complex128", "int64"): _core.ComplexSparseMatvec128With64,
+    ("complex64", "int32"): _core.ComplexSparseMatvec64With32,
+    ("complex64", "int64"): _core.ComplexSparseMatvec64With64,
 }
 
 _DENSE_GRAM: dict[str, Callable[..., _core.Matvec]] = {"float64": _core.DenseGram64, "float32": _core.DenseGram32}
@@ -73,11 +82,12 @@ def native_function(A: Any, dim: int) -> _core.Matvec:
 
 
 def matrix_matvec(A: Any) -> _core.Matvec:
-    """Return a square NumPy array or scipy sparse matrix of real numbers as a native operator.
+    """Return a square NumPy array or scipy sparse matrix as a native operator, on complex vectors if it is complex.
 
-    float64 and float32 are used where they lie (rows that are not contiguous, and sparse formats other than CSR, are
-    copied once); other dtypes are widened to float64 once. Column numbers in int64 that fit into int32 are narrowed
-    once, for about the time of a product: every product then reads a quarter less. Products are in float64.
+    float64 and float32, complex128 and complex64 are used where they lie (rows that are not contiguous, and sparse
+    formats other than CSR, are copied once); other dtypes are widened to float64 once. Column numbers in int64 that fit
+    into int32 are narrowed once, for about the time of a product: every product then reads a quarter less. Products are
+    in float64 or complex128.
     """
     if scipy.sparse.issparse(A):
         values, columns, row_start = _compressed_rows(A)
@@ -102,7 +112,7 @@ def gram_matvec(B: Any, c: Any = None, d: Any = None) -> _core.Matvec:
 
 def _compressed_rows(A: Any) -> tuple[Any, Any, Any]:
     matrix = A.tocsr()
-    values = _real(matrix.data)
+    values = _stored(matrix.data)
     index = "int64" if "int64" in (matrix.indices.dtype.name, matrix.indptr.dtype.name) else "int32"
     if index == "int64" and _fits_int32(matrix.indices, matrix.shape[1]) and _fits_int32(matrix.indptr, _MOST):
         index = "int32"
@@ -111,7 +121,7 @@ def _compressed_rows(A: Any) -> tuple[Any, Any, Any]:
 
 
 def _contiguous_rows(A: Any) -> Any:
-    values = _real(np.asarray(A))
+    values = _stored(np.asarray(A))
     if values.shape[0] > 1 and (
         (values.shape[1] > 1 and values.strides[1] != values.itemsize) or values.strides[0] < 0
     ):
@@ -124,7 +134,7 @@ def _fits_int32(numbers: Any, count: int) -> bool:
     return count <= _MOST and numbers.size > 0 and int(numbers.min()) >= 0 and int(numbers.max()) < count
 
 
-def _real(values: Any) -> Any:
+def _stored(values: Any) -> Any:
     name = values.dtype.name
     return np.asarray(values, dtype=name if name in _DENSE else "float64")  # native byte order either way
 

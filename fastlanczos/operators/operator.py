@@ -12,10 +12,18 @@ import scipy.sparse
 
 from fastlanczos import _core
 from fastlanczos.arguments import as_dimension
-from fastlanczos.arrays.cpu import as_float64, dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
+from fastlanczos.arrays.cpu import (
+    as_vector,
+    dtype_name,
+    is_complex,
+    is_tensor,
+    matrix_of_tensor,
+    on_device,
+    precision_of,
+)
 from fastlanczos.arrays.frameworks import framework_of
 from fastlanczos.engine.cuda import cuda, to_host
-from fastlanczos.engine.kinds import Kind, NumpyKind, SharedKind, float64_tensors, kind_like, shared_kind
+from fastlanczos.engine.kinds import Kind, NumpyKind, SharedKind, kind_like, shared_kind, tensors
 from fastlanczos.operators.native import is_native_function, matrix_matvec, native_function
 from fastlanczos.ranks.operator import ShardedOperator
 from fastlanczos.ranks.shared import Shared
@@ -30,11 +38,11 @@ _ACCEPTED = (
 
 @dataclass(frozen=True)
 class Operator:
-    """A symmetric operator and its ways to multiply.
+    """A symmetric, or complex Hermitian, operator and its ways to multiply.
 
     `native` multiplies without Python. Otherwise `matvec` takes and returns vectors of the given kind, and `matmat`, if
     there is one, blocks of columns (n, p). `multiply_into(vectors, products)`, if there is one, writes the product of
-    each vector into memory that is there, in float64."""
+    each vector into memory that is there, in the engine's dtype."""
 
     dim: int
     kind: Kind
@@ -50,9 +58,10 @@ class Operator:
 def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool = False) -> Operator:
     """Return A as an `Operator`, its dimension from A, from `dim`, or from the start vector.
 
-    Matrices (NumPy, scipy sparse, torch) multiply natively and in float64 whatever they are stored in; on a GPU they
-    are widened to float64 once. A callable gets vectors of the kind that v0 is: NumPy float64, or torch in v0's dtype,
-    or an array on a GPU. `shared` says whether vectors may be shared out over ranks.
+    Matrices (NumPy, scipy sparse, torch) multiply natively and in float64 or complex128 whatever they are stored in; on
+    a GPU they are widened to float64 once. A callable gets vectors of the kind that v0 is: NumPy float64 or complex128,
+    or torch in v0's dtype, or an array on a GPU. Vectors are complex if A says that it is, or v0 is. `shared` says
+    whether vectors may be shared out over ranks.
     """
     if dim is not None:
         dim = as_dimension(dim, "dim")
@@ -74,8 +83,11 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool 
     if is_tensor(A) or isinstance(A, np.ndarray) or scipy.sparse.issparse(A):
         _check_matrix(A)
         side = _side(A, dim)
-        kind: Kind = float64_tensors() if is_tensor(A) else NumpyKind()
+        dtype = "complex128" if is_complex(A) or (v0 is not None and is_complex(v0)) else "float64"
+        kind: Kind = tensors(dtype) if is_tensor(A) else NumpyKind(dtype)
         matrix = matrix_of_tensor(A) if is_tensor(A) else A
+        if kind.is_complex and not is_complex(A):
+            matrix = matrix.astype(np.complex128)
         return Operator(side, kind, precision_of(A.dtype), native=matrix_matvec(matrix), source=A)
 
     if isinstance(getattr(A, "native", None), _core.Matvec):  # an operator that brings its own
@@ -83,10 +95,12 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool 
     kind = kind_like(_array_of_operator(A) if v0 is None else v0, "v0")
     if is_native_function(A):
         side = _dimension_of_callable(dim, v0)
+        if kind.is_complex:
+            raise TypeError("A is a compiled function, which multiplies real vectors, and v0 is complex")
         return Operator(side, kind, precision_of("float64"), native=native_function(A, side), source=A)
     if hasattr(A, "shape") and (hasattr(A, "matvec") or hasattr(A, "__matmul__")):
         if "complex" in dtype_name(getattr(A, "dtype", None)):
-            raise TypeError(f"A has dtype {A.dtype}: complex operators are not supported")
+            kind = _complex(kind)
         matvec = A.matvec if hasattr(A, "matvec") else A.__matmul__
         precision = max(precision_of(getattr(A, "dtype", None)), float(getattr(A, "precision", 0.0) or 0.0))
         matmat, into = getattr(A, "matmat", None), getattr(A, "multiply_into", None)
@@ -96,6 +110,15 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool 
     if callable(A):
         return Operator(_dimension_of_callable(dim, v0), kind, precision_of("float64"), matvec=A)
     raise TypeError(f"{_ACCEPTED}; got {type(A).__module__}.{type(A).__qualname__}")
+
+
+def _complex(kind: Kind) -> Kind:
+    """The kind of complex vectors beside a kind of real ones."""
+    if kind.is_complex or not isinstance(kind, NumpyKind):  # arrays on a GPU are refused where they are made
+        return kind_like(kind, "v0")
+    if kind.name == "numpy":
+        return NumpyKind("complex128")
+    return tensors("complex64" if kind.dtype == "float32" else "complex128")
 
 
 def without_lists(A: Any, name: str) -> Any:
@@ -174,15 +197,15 @@ def _dimension_of_callable(dim: int | None, v0: Any) -> int:
     return dim
 
 
-def start_vector(v0: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return a start vector in float64, or raise what is wrong with it."""
+def start_vector(v0: Any, dim: int, dtype: str = "float64") -> np.ndarray[Any, np.dtype[Any]]:
+    """Return a start vector in float64 or complex128, or raise what is wrong with it."""
     if on_device(v0):
         v0 = to_host(v0, framework_of(v0, "v0"))
     if not hasattr(v0, "dtype"):
         v0 = np.asarray(v0)  # a list of numbers
     if dtype_name(v0.dtype).startswith(("int", "uint")):
         v0 = np.asarray(v0, dtype=np.float64)  # integers are directions as good as any
-    vector = as_float64(v0, "v0", shape=(dim,))
+    vector = as_vector(v0, "v0", (dim,), dtype)
     bad = int(np.count_nonzero(~np.isfinite(vector)))
     if bad:
         raise ValueError(f"v0 has {bad} entries that are NaN or infinite")
@@ -193,14 +216,15 @@ def start_vector(v0: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def _check_matrix(A: Any) -> None:
     name = dtype_name(A.dtype)
-    if "complex" in name:
-        raise TypeError(f"A has dtype {name}: complex operators are not supported")
-    if name in ("object", "longdouble", "float128", "float96") or not _is_real_number(name):
-        raise TypeError(f"A has dtype {name}; want real numbers that float64 can hold (convert it first)")
-
-
-def _is_real_number(name: str) -> bool:
-    return name.startswith(("float", "bfloat", "int", "uint", "bool"))
+    if on_device(A) and "complex" in name:
+        raise TypeError(
+            f"A has dtype {name} and is on a GPU, where vectors are real: pass it as an array on the CPU (eigsh takes "
+            "complex arrays on a GPU too)"
+        )
+    if name in ("longdouble", "float128", "float96", "clongdouble", "complex256", "complex192", "complex32"):
+        raise TypeError(f"A has dtype {name}; want numbers that float64 or complex128 can hold (convert it first)")
+    if not name.startswith(("float", "bfloat", "int", "uint", "bool", "complex")):
+        raise TypeError(f"A has dtype {name}; want real or complex numbers that float64 can hold (convert it first)")
 
 
 def _side(A: Any, dim: int | None) -> int:

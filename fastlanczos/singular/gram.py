@@ -52,6 +52,16 @@ class Gram:
         roots = np.sqrt(np.maximum(values, 0.0))
         return roots, np.where(roots > 0.0, residuals / roots, np.sqrt(residuals))
 
+    def multiply(self, v: Block) -> Block:
+        """Return the product of a vector of NumPy's, with one pass over B if it has entries that can be read."""
+        if self.native is None:
+            return self._product(v)
+        self._B.count += 2
+        product = np.empty((1, v.size))
+        self.native.multiply(np.ascontiguousarray(v)[None], product)
+        self._B.check_finite(product, "a product of A")
+        return product[0]
+
     def matvec(self, v: Any) -> Any:
         """Return the product, of a vector of the kind that v is."""
         framework = self._B.framework

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import dtype_name, is_tensor, matrix_of_tensor, on_device, precision_of
 from fastlanczos.arrays.frameworks import Framework, framework_of
-from fastlanczos.engine.kinds import float64_tensors
+from fastlanczos.engine.kinds import tensors
 from fastlanczos.errors import NonFiniteError
 from fastlanczos.operators.entries import is_explicit
 from fastlanczos.operators.operator import without_lists
@@ -133,7 +133,7 @@ def as_rectangular(A: Any, dim: Any = None) -> Rectangular:
     give: Callable[[Any], Any] = np.asarray
     if is_tensor(A) and not on_device(A):
         _check(A)
-        give = float64_tensors().output
+        give = tensors("float64").output
         A = matrix_of_tensor(A)
     gpu = on_device(A) or type(A).__module__.startswith("cupyx.scipy.sparse")
     if not (gpu or is_explicit(A)):

@@ -32,6 +32,13 @@ __all__ = ["Task"]
 _SMALL, _TINY = 256, 32  # (if a product may be dear)
 _PATIENCE = 20  # ... and, up to a larger one, after this many products for each column.
 _MOST_ROWS, _ROWS_PER_PAIR = 300, 15  # of a bidiagonalization, as of a growing basis
+# A sparse matrix of about as many rows as columns is bidiagonalized as long as sweeps read little more than its products,
+# if that is likely to be enough.
+_SIDES, _SWEEPS, _FEWEST_PER_PAIR, _FEWEST = 4, 4.0, 3, 40
+_TRIED, _MOST_TRIED = (
+    1 / 32,
+    1 / 8,
+)  # of the columns: steps for the first value, and for all, before a matrix is factored
 
 
 class Task:
@@ -57,6 +64,7 @@ class Task:
         self.reason = "not converged"
         self.how = "dear"
         self.stopped = False  # by the callback
+        self._chain: Block | None = None
 
     @property
     def products(self) -> int:
@@ -68,14 +76,18 @@ class Task:
         B, k, which = self._B, self._k, self._which
         n, none = B.shape[1], Triplets.none(B)
         many = n <= _TINY or (2 * k >= n and affordable(B))
-        at_once = self._ncv is None and (many or (start is None and (n <= self._small() or cheaper(B, k))))
-        if k == n or at_once:
+        factored = start is None and cheaper(B, k)
+        at_once = self._ncv is None and (many or (start is None and n <= self._small()) or factored)
+        if k == n or (at_once and not (factored and which == "LM")):
             return solve_dense(B, which, k), none
         may_write_out = not self._patient and affordable(B)
         if which == "SM" and may_write_out and self._ncv is None and B.on_device is None:
             return solve_dense(B, which, k), none
         limit = _PATIENCE * n if may_write_out else None
         try:
+            if at_once:
+                chained = self._by_chain(None, _MOST_TRIED * n, _TRIED * n)
+                return (solve_dense(B, which, k) if chained is None else chained), none
             found, left = self._largest(start, limit) if which == "LM" else self._smallest(start, limit)
         except StopIteration:
             self.reason = "the callback ended the run"
@@ -94,21 +106,40 @@ class Task:
         return found, left
 
     def _largest(self, start: Block | None, limit: int | None) -> tuple[Triplets, Triplets]:
-        B, k, settings = self._B, self._k, self._settings
-        rows = min(max(_MOST_ROWS, _ROWS_PER_PAIR * k), B.shape[1])
-        fitting = self._budget() // (np.dtype(B.dtype).itemsize * sum(B.shape)) - 3
-        if self._ncv is None and B.on_device is None and not scipy.sparse.issparse(B.matrix) and fitting > 2 * k:
-            begin = settings.generator.standard_normal(B.shape[1]).astype(B.dtype) if start is None else start
-            V, done = bidiagonalize(B, k, settings.tol, begin, int(min(rows, fitting)), self._tell)
-            if done:
-                found = rayleigh_ritz(B, V, Triplets.none(B), 0.0)
-                if found.hold(B, settings.tol, float(found.values[0])).all() and not (
-                    settings.multiplicities
-                    and holds_more(B, found, settings.tol, int(min(rows, fitting)), settings.generator)
-                ):
-                    return found, Triplets.none(B)
-            start = V.sum(axis=1)
+        B, k = self._B, self._k
+        most = float(max(_MOST_ROWS, _ROWS_PER_PAIR * k))
+        if scipy.sparse.issparse(B.matrix):
+            # A chain sweeps vectors of both lengths, and its products take both factors apart.
+            m, n = B.shape
+            most = min(most, _SWEEPS * B.matrix.nnz / (m + n)) if m <= _SIDES * n else 0.0
+        if self._ncv is None and B.on_device is None and most >= _FEWEST_PER_PAIR * k + _FEWEST:
+            found = self._by_chain(start, most, most)
+            if found is not None:
+                return found, Triplets.none(B)
+            start = self._chain
         return self._by_levels(LargestEnd(B), limit, start)
+
+    def _by_chain(self, start: Block | None, most: float, patience: float) -> Triplets | None:
+        """Return the largest triplets from at most so many steps of a bidiagonalization; None where that is not enough.
+
+        It ends after `patience` steps if no triplet has converged by then. What it has found is then in `_chain`.
+        """
+        B, k, settings = self._B, self._k, self._settings
+        fitting = self._budget() // (np.dtype(B.dtype).itemsize * sum(B.shape)) - 3
+        rows = int(min(most, fitting, B.shape[1]))
+        if rows <= 2 * k and rows < B.shape[1]:
+            return None
+        begin = settings.generator.standard_normal(B.shape[1]).astype(B.dtype) if start is None else start
+        V, done = bidiagonalize(B, k, settings.tol, begin, rows, self._tell, int(patience))
+        self._chain = V.sum(axis=1)
+        if not done:
+            return None
+        found = rayleigh_ritz(B, V, Triplets.none(B), 0.0)
+        if not found.hold(B, settings.tol, float(found.values[0])).all():
+            return None
+        if settings.multiplicities and holds_more(B, found, settings.tol, rows, settings.generator):
+            return None
+        return found
 
     def _budget(self) -> int:
         return NumpyKind().available_memory() // 2 if self._max_memory is None else self._max_memory

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.gauss.quadrature import quadrature
@@ -26,12 +27,13 @@ _PAYS = 1 / 3  # of the variance that may be left for a deflation to be worth it
 
 @dataclass(frozen=True)
 class Deflation:
-    """Orthonormal rows `vectors` (r, n) and the trace of f(A) on their span; r = 0 leaves everything to probes.
+    """Orthonormal rows `vectors` (r, n), real or complex, and the trace of f(A) on their span; r = 0 leaves everything
+    to probes.
 
     `rounding` is what rounding leaves uncertain of that trace.
     """
 
-    vectors: Float64
+    vectors: NDArray[Any]
     trace: float
     num_matvecs: int
     values: Float64  # f at the eigenvalue of each row; empty where the rows are no eigenvectors
@@ -47,21 +49,21 @@ class Deflation:
         """The number of rows."""
         return len(self.vectors)
 
-    def start(self, index: int, seeds: np.random.SeedSequence, distribution: str = "sphere") -> Float64:
+    def start(self, index: int, seeds: np.random.SeedSequence, distribution: str = "sphere") -> NDArray[Any]:
         """Return probe `index` on the complement of the span: E[w w'] is the projector onto it."""
         n = self.vectors.shape[1]
         v = probe(n, seeds, index, distribution)
         if self.rank == 0:
             return v
         for _ in range(2):
-            v = v - self.vectors.T @ (self.vectors @ v)
+            v = self.complement(v)
         if distribution == "sphere":
-            v *= np.sqrt((n - self.rank) / (v @ v))
+            v *= np.sqrt((n - self.rank) / np.vdot(v, v).real)
         return v
 
-    def complement(self, v: Float64) -> Float64:
+    def complement(self, v: NDArray[Any]) -> NDArray[Any]:
         """Return v without its part in the span."""
-        return v - self.vectors.T @ (self.vectors @ v) if self.rank else v
+        return v - self.vectors.T @ (self.vectors.conj() @ v) if self.rank else v
 
 
 def deflation(

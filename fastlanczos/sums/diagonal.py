@@ -268,10 +268,10 @@ class _Entries:
             # diag(A) = diag(Q A) + diag((1 - Q) A (1 - Q)) + diag((1 - Q) A Q), Q the projector; A Q is known.
             image = multiply(self.operator, U.T, bar)
             self.num_matvecs += known.rank
-            inside = U.T @ (U @ image)
-            self._known = np.einsum("ij,ji->i", 2 * image - inside, U)
+            inside = U.T @ (U.conj() @ image)
+            self._known = np.einsum("ij,ji->i", 2 * image - inside, U.conj()).real
         elif known.rank:
-            self._known = np.einsum("ij,i,ij->j", U, known.values, U)
+            self._known = np.einsum("i,ij->j", known.values, np.square(np.abs(U)))
 
     def draw(self, number: int, bar: Any) -> None:
         """Draw so many probes more."""
@@ -305,7 +305,7 @@ class _Entries:
                     y = self.inner.P.inverse_root(y)
                     changes = np.stack([self.inner.P.inverse_root(change) for change in changes])
                 self._changes += np.abs(changes)
-            self._samples.append(signs * self._taken_out.complement(y))
+            self._samples.append(signs * self._taken_out.complement(y).real)
 
     def begin_anew(self, num_steps: int, bar: Any) -> None:
         """Draw the same probes with so many steps each."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse
+from numpy.typing import NDArray
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from fastlanczos.arrays.cpu import Float64, is_tensor, matrix_of_tensor
@@ -124,7 +125,7 @@ class Factorization:
     def sum(self) -> tuple[float, float]:
         """Return the sum and what rounding leaves uncertain of it; raises as f does where it is not defined."""
         if self._way == "entries":
-            entries = np.asarray(self._A.diagonal(), dtype=np.float64)
+            entries = np.asarray(self._A.diagonal().real, dtype=np.float64)
             return float(entries.sum()), self.precision * float(np.abs(entries).sum())
         if self._way in ("band", "cholesky"):
             try:
@@ -137,20 +138,18 @@ class Factorization:
     def diagonal(self) -> tuple[Float64, Float64]:
         """Return the diagonal of f(A) and what rounding leaves uncertain of each entry."""
         if self._way == "entries":
-            entries = np.asarray(self._A.diagonal(), dtype=np.float64)
+            entries = np.asarray(self._A.diagonal().real, dtype=np.float64)
             return entries, self.precision * np.abs(entries)
         if self._way == "cholesky":
             try:
-                L = np.linalg.cholesky(self._dense())
-                inverse, _ = scipy.linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
-                entries = np.einsum("ij,ij->j", inverse, inverse)
+                entries = np.square(np.abs(_inverted(np.linalg.cholesky(self._dense())))).sum(axis=0)
                 size = float(np.abs(self._A.diagonal()).max())
                 return entries, self._rounding_unit() * size * entries**2
             except np.linalg.LinAlgError:
                 pass
         values, vectors = np.linalg.eigh(self._dense())
         f = self.f.at(values, np.ones(self.dim), self.dim)
-        weights = vectors**2
+        weights = np.square(np.abs(vectors))
         doubt = self.f.uncertainty(values, f, self._rounding_unit())
         return weights @ f, weights @ doubt
 
@@ -161,26 +160,26 @@ class Factorization:
         f = self.f.at(values, np.ones(self.dim), self.dim)
         return float(f.sum()), float(self.f.uncertainty(values, f, self._rounding_unit()).sum())
 
-    def _dense(self) -> Float64:
+    def _dense(self) -> NDArray[Any]:
         A = self._A.toarray() if scipy.sparse.issparse(self._A) else self._A
-        return np.asarray(A, dtype=np.float64)
+        return np.asarray(A, dtype=np.complex128 if np.iscomplexobj(A) else np.float64)
 
     def _from_cholesky(self) -> tuple[float, float]:
         L = np.linalg.cholesky(self._dense())
-        pivots = np.square(np.diagonal(L))
+        pivots = np.square(np.diagonal(L).real)
         if self.f.name == "log":
             return self._log_of(pivots)
-        inverse, _ = scipy.linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
-        value = float(np.vdot(inverse, inverse))
-        largest = float(np.square(inverse).sum(axis=0).max())
+        entries = np.square(np.abs(_inverted(L))).sum(axis=0)
+        value, largest = float(entries.sum()), float(entries.max())
         return value, self._rounding_unit() * float(np.abs(self._A.diagonal()).max()) * largest * value
 
     def _from_band(self) -> tuple[float, float]:
         A = self._A.tocsr()[self._order][:, self._order].tocoo()
         lower = A.row >= A.col
-        band = np.zeros((self._half_width + 1, self.dim))
+        band = np.zeros((self._half_width + 1, self.dim), np.complex128 if np.iscomplexobj(A.data) else np.float64)
         np.add.at(band, (A.row[lower] - A.col[lower], A.col[lower]), A.data[lower])
-        return self._log_of(np.square(scipy.linalg.cholesky_banded(band, overwrite_ab=True, lower=True)[0]))
+        factor = scipy.linalg.cholesky_banded(band, overwrite_ab=True, lower=True)
+        return self._log_of(np.square(factor[0].real))
 
     def _log_of(self, pivots: Float64) -> tuple[float, float]:
         """Return the log-determinant: 1 / pivot is at most the inverse's entry, by which rounding moves the sum."""
@@ -188,3 +187,9 @@ class Factorization:
         logs = np.log(pivots)
         doubt = self._rounding_unit() * (size * float((1.0 / pivots).sum()) + float(np.abs(logs).max(initial=0.0)))
         return float(logs.sum()), doubt
+
+
+def _inverted(L: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of a lower triangle, in its place."""
+    invert = scipy.linalg.lapack.ztrtri if np.iscomplexobj(L) else scipy.linalg.lapack.dtrtri
+    return np.asarray(invert(L, lower=1, overwrite_c=1)[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.gauss.brackets import Signs
@@ -19,19 +20,21 @@ class MatrixFunction:
     """f for f(A); `needs` is "" where f is defined everywhere, "positive", "nonnegative" or "nonzero" otherwise.
 
     `signs` are those of its derivatives, above 0 if `needs` says anything; None if they are not known to keep them.
+    `may_be_complex` says whether values may be complex numbers.
     """
 
     name: str
     call: Callable[[Float64], Any]
     needs: str = ""
     signs: Signs | None = None
+    may_be_complex: bool = False
 
     @property
     def is_identity(self) -> bool:
         """Whether f(A) is A."""
         return self.name == "identity"
 
-    def at(self, nodes: Float64, weights: Float64, dim: int) -> Float64:
+    def at(self, nodes: Float64, weights: Float64, dim: int) -> NDArray[Any]:
         """Return f at the nodes of a Gauss rule; where a weight is zero, 0.
 
         Raises ValueError if f is not defined at a node, naming it. A node counts as zero within the rounding of the
@@ -62,13 +65,15 @@ class MatrixFunction:
             raise ValueError(
                 f"fun must be vectorized: for points of shape {x.shape} it returned an array of shape {found.shape}"
             )
-        if np.iscomplexobj(found) or found.dtype.kind not in "fiub":
-            raise TypeError(f"fun must return real numbers, got dtype {found.dtype}")
+        if found.dtype.kind not in ("fiubc" if self.may_be_complex else "fiub"):
+            numbers = "real or complex numbers" if self.may_be_complex else "real numbers"
+            hint = "; funm_multiply takes complex ones" if found.dtype.kind == "c" else ""
+            raise TypeError(f"fun must return {numbers}, got dtype {found.dtype}{hint}")
         bad = ~np.isfinite(found)
         if bad.any():
             hint = ", which is zero to rounding" if abs(x[bad][0]) <= zero else ""
             raise ValueError(f"fun returned {found[bad][0]} at the point {x[bad][0]:.9g}{hint}")
-        values = np.zeros(nodes.shape)
+        values = np.zeros(nodes.shape, np.complex128 if found.dtype.kind == "c" else np.float64)
         values[used] = found
         return values
 

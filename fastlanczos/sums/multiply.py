@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.arrays.cpu import Float64, is_tensor, on_device
+from fastlanczos.arrays.cpu import Float64, is_complex, is_tensor, on_device
 from fastlanczos.arrays.frameworks import framework_of
 from fastlanczos.engine.kinds import shared_of
 from fastlanczos.errors import warn_if_asymmetric
@@ -38,16 +40,18 @@ def funm_multiply(
     reorthogonalize: str = "auto",
     progress: bool = False,
 ) -> Any:
-    """Return f(A) b for a symmetric operator, by Lanczos from b: f(A) b = |b| V' f(T) e_1.
+    """Return f(A) b for a symmetric or Hermitian operator, by Lanczos from b: f(A) b = |b| V' f(T) e_1.
 
     Parameters
     ----------
     A, dim
         The operator, as in `lanczos`.
     fun : callable, str or ("power", p)
-        f, as in `trace`.
+        f, as in `trace`; here it may return complex numbers, such as `lambda x: np.exp(-1j * t * x)` for the evolution
+        of a quantum state over a time t.
     b : array, shape (n,) or (n, k)
-        A vector, or columns; each column has its own run.
+        A vector, or columns, real or complex; each column has its own run, and where A's dtype says that it is real, so
+        has each of the real and imaginary parts.
     tol : float
         Stop when the last tenth of the steps (at least five) changed the result by less than this, relative to its
         norm. For "inv", stop when the residual |b - A x| is below tol |b|.
@@ -62,7 +66,7 @@ def funm_multiply(
     Returns
     -------
     array of b's shape
-        float64. If b is a tensor, a CPU tensor of its dtype.
+        float64, or complex128 where A, b or f is complex. If b is a tensor, a CPU tensor of its precision.
 
     Raises
     ------
@@ -87,8 +91,14 @@ def funm_multiply(
     >>> x = fl.funm_multiply(np.diag(d), "inv", np.ones(1000))
     >>> bool(np.abs(d * x - 1).max() < 1e-8)
     True
+
+    A state that evolves under a Hamiltonian keeps its norm:
+
+    >>> psi = fl.funm_multiply(np.diag(d), lambda x: np.exp(-10j * x), np.ones(1000))
+    >>> psi.dtype, round(float(np.linalg.norm(psi)), 9) == round(1000**0.5, 9)
+    (dtype('complex128'), True)
     """
-    f = as_function(fun)
+    f = replace(as_function(fun), may_be_complex=True)
     if reorthogonalize not in ("auto", "full", "none"):
         raise ValueError(f'reorthogonalize must be "auto", "full" or "none", got {reorthogonalize!r}')
     if not tol > 0:
@@ -97,7 +107,9 @@ def funm_multiply(
     columns = on_host(b)
     if columns.ndim not in (1, 2):
         raise ValueError(f"b must have shape (n,) or (n, k), got {columns.shape}")
-    like = b if is_tensor(b) or on_device(b) else None
+    like = b if is_tensor(b) or on_device(b) or np.iscomplexobj(columns) else None
+    if np.iscomplexobj(columns) and hasattr(A, "dtype") and not is_complex(A):
+        like = b.real if is_tensor(b) else None  # real products are half the work of complex ones
     operator = as_operator(
         A, columns.shape[0] if dim is None and callable(A) and not hasattr(A, "shape") else dim, v0=like, shared=True
     )
@@ -111,16 +123,21 @@ def funm_multiply(
     two_pass = reorthogonalize == "none" or on_device(b)
     if reorthogonalize == "auto":
         kind = operator.kind
-        two_pass = two_pass or 8 * steps * kind.longest(operator.dim) > kind.available_memory() // 4
+        row = (16 if kind.is_complex else 8) * kind.longest(operator.dim)
+        two_pass = two_pass or steps * row > kind.available_memory() // 4
     block = columns[:, None] if columns.ndim == 1 else columns
-    result = np.zeros_like(block)
+    apart = np.iscomplexobj(block) and not operator.kind.is_complex
+    found: list[NDArray[Any]] = []
     worst, asymmetry, precision = 0.0, 0.0, operator.precision
     with tqdm(desc="f(A) b", unit="product", disable=not progress) as bar:
-        for j in range(block.shape[1]):
-            product = lanczos_product(operator, f, block[:, j], steps, tol, two_pass, bar)
-            result[:, j] = product.vector
-            worst = max(worst, product.change)
-            asymmetry, precision = max(asymmetry, product.asymmetry), max(precision, product.precision)
+        for column in block.T:
+            parts = []
+            for part in (column.real, column.imag) if apart else (column,):
+                product = lanczos_product(operator, f, part, steps, tol, two_pass, bar)
+                parts.append(product.vector)
+                worst = max(worst, product.change)
+                asymmetry, precision = max(asymmetry, product.asymmetry), max(precision, product.precision)
+            found.append(parts[0] + 1j * parts[1] if apart else parts[0])
     if worst > tol:
         warnings.warn(
             f"f(A) b still changed by {worst:.1e} of its norm when num_steps={num_steps} was reached, above "
@@ -129,11 +146,12 @@ def funm_multiply(
             stacklevel=2,
         )
     warn_if_asymmetric(asymmetry, precision, stacklevel=2)
-    shaped = result.reshape(columns.shape)
+    shaped = np.stack(found, axis=1).reshape(columns.shape) if found else np.zeros_like(columns)
     if is_tensor(b):
         import torch
 
-        return torch.from_numpy(shaped).to(dtype=b.dtype, device=b.device)
+        dtype = b.dtype.to_complex() if np.iscomplexobj(shaped) else b.dtype
+        return torch.from_numpy(shaped).to(dtype=dtype, device=b.device)
     return framework_of(b, "b").from_numpy(shaped) if on_device(b) else shaped
 
 
@@ -147,10 +165,10 @@ class _Product:
 
     def __init__(self, f: MatrixFunction, norm: float, dim: int, tol: float, length: int) -> None:
         self._f, self._norm, self._dim, self._tol = f, norm, dim, tol
-        self.coefficients: Float64 = np.zeros(0)
+        self.coefficients: NDArray[Any] = np.zeros(0)
         self.change = float("inf")
-        self.vector: Float64 = np.zeros(length)
-        self.changes: Float64 = np.zeros((2, length))
+        self.vector: NDArray[Any] = np.zeros(length)
+        self.changes: NDArray[Any] = np.zeros((2, length))
         self.nodes: Float64 = np.zeros(1)
         self.residual = 0.0
         self.asymmetry, self.precision = 0.0, 0.0
@@ -165,29 +183,29 @@ class _Product:
         if run.breakdown or len(now) == self._dim:
             self.change = 0.0
         elif self._f.name == "inv":
-            self.residual = run.residual_norm * abs(float(now[-1]))
+            self.residual = run.residual_norm * float(abs(now[-1]))
             self.change = self.residual / self._norm
         else:
             self.change = float(np.linalg.norm(last)) / size if size > 0 else 0.0
         return self.change <= self._tol
 
-    def _coefficients(self, alpha: Float64, beta: Float64) -> tuple[Float64, Float64]:
+    def _coefficients(self, alpha: Float64, beta: Float64) -> tuple[Float64, NDArray[Any]]:
         theta, S = eigh_tridiagonal(alpha, beta) if len(alpha) > 1 else (alpha.copy(), np.ones((1, 1)))
-        return theta, self._norm * (S @ (self._f.at(theta, np.maximum(S[0] ** 2, 1e-300), self._dim) * S[0]))
+        return theta, self._norm * _combined(S, self._f.at(theta, np.maximum(S[0] ** 2, 1e-300), self._dim) * S[0])
 
     @property
     def norm(self) -> float:
         """The largest absolute Ritz value."""
         return float(np.abs(self.nodes).max())
 
-    def earlier(self, run: LanczosIteration, steps: int) -> Float64:
+    def earlier(self, run: LanczosIteration, steps: int) -> NDArray[Any]:
         """Return the coefficients after fewer steps, as many as now."""
         _, c = self._coefficients(run.alpha[:steps], run.beta[: steps - 1])
         return np.pad(c, (0, len(self.coefficients) - steps))
 
 
 def lanczos_product(
-    operator: Operator, f: MatrixFunction, b: Float64, num_steps: int, tol: float, two_pass: bool, bar: Any
+    operator: Operator, f: MatrixFunction, b: NDArray[Any], num_steps: int, tol: float, two_pass: bool, bar: Any
 ) -> _Product:
     """Return f(A) b for one vector; the two-pass way takes each product twice, and a few vectors of memory."""
     shared = shared_of(operator.kind)
@@ -215,10 +233,11 @@ def lanczos_product(
     product.asymmetry, product.precision = run.asymmetry, run.precision
     if not two_pass:
         basis = on_host(run.result().basis)
-        product.vector = basis.T @ product.coefficients
+        product.vector = _combined(basis.T, product.coefficients)
         if product.change > tol:
             half, most = (product.earlier(run, steps) for steps in fewer_steps(run.num_steps))
-            product.changes = np.stack([basis.T @ (most - half), basis.T @ (product.coefficients - most)])
+            last = (most - half, product.coefficients - most)
+            product.changes = np.stack([_combined(basis.T, change) for change in last])
         return product
     run.restart(b)
     total = product.coefficients[0] * on_host(run.vector)
@@ -232,3 +251,10 @@ def lanczos_product(
         drive([run], operator, bar=bar, callback=add)
     product.vector = total
     return product
+
+
+def _combined(columns: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """Columns (n, m) times weights (m,), without a complex copy of real columns."""
+    if np.iscomplexobj(weights) and not np.iscomplexobj(columns):
+        return np.asarray(columns @ weights.real + 1j * (columns @ weights.imag))
+    return np.asarray(columns @ weights)

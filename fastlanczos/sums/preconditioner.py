@@ -138,6 +138,8 @@ def preconditioned(
     """
     if f.name not in ("log", "inv"):
         raise ValueError(f'preconditioner is for "log" and "inv"; got {f.name!r}')
+    if operator.kind.is_complex:
+        raise TypeError("preconditioner is for real kernel matrices, and A is complex")
     P: LowRank | _ByColumns
     multiply_by = _product_of(operator)
     if hasattr(preconditioner, "inverse_root") and hasattr(preconditioner, "logdet"):

@@ -252,7 +252,7 @@ class Samples:
                     free.append(run)
                 yield self._measure(run, size, run.num_steps)
 
-    def _start(self, index: int) -> Float64:
+    def _start(self, index: int) -> Any:
         if self._shared is not None:
             return probe(self.operator.dim, self.seeds, self._first + index, shared=self._shared)
         return self._taken_out.start(self._first + index, self.seeds)

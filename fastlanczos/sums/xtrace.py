@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.operators.operator import Operator
@@ -29,12 +30,12 @@ def xtrace(
 
     Probe i is tested on the operator without its part in the span Q_i of A times all other probes; the average of these
     estimates does not depend on the probes' order. Q_i is Q without one direction: with Q R = A Omega, the one along
-    s_i, column i of R^-T normalized.
+    s_i, column i of R^-H normalized.
     """
     n = operator.dim
     count = min(num_probes, n)
     omega = np.zeros((n, 0))
-    image = np.zeros((n, 0))
+    image: NDArray[Any] = np.zeros((n, 0))
     products = 0
     while True:
         new = np.stack([probe(n, seeds, i) for i in range(omega.shape[1], count)], axis=1)
@@ -55,20 +56,20 @@ def xtrace(
         count = more
 
 
-def _leave_one_out(omega: Float64, image: Float64, Q: Float64, R: Float64, Z: Float64) -> Float64:
+def _leave_one_out(omega: Float64, image: NDArray[Any], Q: NDArray[Any], R: NDArray[Any], Z: NDArray[Any]) -> Float64:
     n, k = omega.shape
-    S = np.linalg.inv(R).T
+    S = np.linalg.inv(R).conj().T
     S /= np.linalg.norm(S, axis=0)
-    H, W, T = Q.T @ Z, Q.T @ omega, Z.T @ omega
-    SW = np.einsum("ij,ij->j", S, W)
+    H, W, T = Q.conj().T @ Z, Q.conj().T @ omega, Z.conj().T @ omega
+    SW = np.einsum("ij,ij->j", S.conj(), W)
     values = np.empty(k)
     for i in range(k):
         s, w, t = S[:, i], W[:, i], T[:, i]
-        # Q_i = Q (1 - s s'); mu is the probe's part outside of it, and its norm is set to sqrt(n - rank).
+        # Q_i = Q (1 - s s'), ' conjugates; mu is the probe's part outside, its norm set to sqrt(n - rank).
         inside = w - s * SW[i]
-        low_rank = np.trace(H) - s @ H @ s
-        outside = (n - (k - 1)) / (omega[:, i] @ omega[:, i] - inside @ inside)
-        mixed = t - s * (s @ t)  # (1 - s s') Z' omega
-        rest = omega[:, i] @ image[:, i] - 2 * inside @ mixed + inside @ H @ inside
-        values[i] = low_rank + outside * rest
+        low_rank = np.trace(H).real - np.vdot(s, H @ s).real
+        outside = (n - (k - 1)) / (omega[:, i] @ omega[:, i] - np.vdot(inside, inside).real)
+        mixed = t - s * np.vdot(s, t)  # (1 - s s') Z' omega
+        rest = omega[:, i] @ image[:, i] - 2 * np.vdot(inside, mixed) + np.vdot(inside, H @ inside)
+        values[i] = low_rank + outside * rest.real
     return values

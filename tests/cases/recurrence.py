@@ -8,25 +8,28 @@ EPS = np.finfo(float).eps
 
 
 def one_sweep(matvec, v0, num_steps):
-    """The recurrence of step.hpp with dense matrices: alpha, beta (the last one the rest), V, breakdown, sweeps."""
-    V, T, sweeps = np.zeros((0, v0.size)), np.zeros((0, 0)), 0
+    """The recurrence of step.hpp with dense matrices: alpha, beta (the last one the rest), V, breakdown, sweeps.
+
+    Complex vectors are as good as real ones.
+    """
+    V, T, sweeps = np.zeros((0, v0.size), v0.dtype), np.zeros((0, 0)), 0
     u, h, beta = v0 / np.linalg.norm(v0), np.zeros(0), 0.0
     alphas, betas = [], []
     while True:
         k = len(V)
         z = matvec(u)
-        nu = np.sqrt(1 - h @ h)
+        nu = np.sqrt(1 - np.vdot(h, h).real)
         coupling = np.zeros(k)  # A V^T = V^T T + v_k coupling
         if k:
             betas[-1] = beta = beta * nu
             coupling[-1] = beta
         c = T @ h
-        alpha = (u @ z - 2 * nu * (coupling @ h) - h @ c) / nu**2
+        alpha = (np.vdot(u, z) - 2 * nu * (coupling @ h) - np.vdot(h, c)).real / nu**2
         v = (u - h @ V) / nu
         w = (z - c @ V - (coupling @ h) * v) / nu - alpha * v - coupling @ V
         V, sweeps = np.vstack([V, v]), sweeps + 1
-        g, beta_next = V @ w, np.linalg.norm(w)
-        alphas.append(alpha + g[-1])
+        g, beta_next = V.conj() @ w, np.linalg.norm(w)
+        alphas.append(alpha + g[-1].real)
         betas.append(beta_next)
         T = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
         scale = np.abs(T).sum(axis=1).max() + beta_next
@@ -34,17 +37,17 @@ def one_sweep(matvec, v0, num_steps):
             if betas[-1] <= 32 * EPS * scale or len(V) == v0.size:
                 return np.array(alphas), np.array(betas), V, True, sweeps
             h, beta = g / betas[-1], betas[-1]
-            if h @ h <= 0.5:
+            if np.vdot(h, h).real <= 0.5:
                 break
             w = w - g @ V
-            g, betas[-1], sweeps = V @ w, np.linalg.norm(w), sweeps + 1
+            g, betas[-1], sweeps = V.conj() @ w, np.linalg.norm(w), sweeps + 1
         if len(V) == num_steps:
             return np.array(alphas), np.array(betas), V, False, sweeps
         u = w / beta
 
 
 def orthogonality(V):
-    return float(np.abs(V @ V.T - np.eye(len(V))).max())
+    return float(np.abs(V.conj() @ V.T - np.eye(len(V))).max())
 
 
 def residual(matrix_rows, alpha, beta, V, norm):
@@ -78,10 +81,13 @@ class Noisy:
     Every term of the scalars then counts, where without noise most of them vanish to rounding.
     """
 
-    def __init__(self, n=120, steps=14, amplitude=0.02, jump=0):
+    def __init__(self, n=120, steps=14, amplitude=0.02, jump=0, is_complex=False):
         rng = np.random.default_rng(5)
         self.d, self.v0 = np.sort(rng.normal(size=n)), rng.normal(size=n)
         self.noise = amplitude * rng.normal(size=(steps, n))
+        if is_complex:
+            self.v0 = self.v0 + 1j * rng.normal(size=n)
+            self.noise = self.noise + amplitude * 1j * rng.normal(size=(steps, n))
         # From the middle on everything is 2^jump times as large.
         self.factors = [2.0 ** (jump * (k >= steps // 2)) for k in range(steps)]
         self.steps = steps

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fastlanczos.engine.host_run import HostRun
-from fastlanczos.engine.kinds import NumpyKind, TorchKind, float64_tensors, kind_like
+from fastlanczos.engine.kinds import NumpyKind, TorchKind, kind_like, tensors
 
 
 @pytest.mark.parametrize("x", [None, [1.0, 2.0], np.ones(3), np.ones(3, np.float32)])
@@ -27,13 +27,27 @@ def test_a_tensor_gets_tensors_of_its_dtype(dtype):
     assert kind.output(rows).numpy().__array_interface__["data"] == rows.__array_interface__["data"]
 
 
+@pytest.mark.parametrize("x", [np.ones(3, complex), np.ones(3, np.complex64), [1j, 2.0]])
+def test_complex_vectors_are_complex128(x):
+    kind = kind_like(x, "v0")
+    assert kind.is_complex
+    assert kind.empty((2, 3)).dtype == np.complex128
+    assert kind.new_run(3, 2, "float32").basis.dtype == np.complex64
+
+
+def test_complex_tensors_keep_their_precision():
+    kind = kind_like(torch.ones(3, dtype=torch.complex64), "v0")
+    assert kind.is_complex
+    assert kind.argument(np.ones(3, complex)).dtype == torch.complex64
+
+
 def test_a_kind_stands_for_itself():
-    kind = float64_tensors()
+    kind = tensors("float64")
     assert kind_like(kind, "like") is kind
 
 
 def test_a_tensor_of_another_dtype_is_told():
-    with pytest.raises(TypeError, match=r"like has dtype torch.float16; want float64 or float32"):
+    with pytest.raises(TypeError, match=r"like has dtype torch.float16; want float64, float32, complex128"):
         kind_like(torch.ones(3, dtype=torch.float16), "like")
 
 

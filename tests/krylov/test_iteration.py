@@ -107,7 +107,7 @@ def test_more_steps_than_dimensions_end_at_an_invariant_subspace():
         ({"v0": np.zeros(8)}, ValueError, "v0 is zero"),
         ({"v0": np.ones(7)}, ValueError, r"v0 has shape \(7,\); want \(8,\)"),
         ({"v0": np.full(8, np.nan)}, ValueError, "v0 has 8 entries that are NaN or infinite"),
-        ({"v0": np.ones(8, complex)}, TypeError, "v0 has dtype complex128"),
+        ({"v0": np.ones(8, np.clongdouble)}, TypeError, "v0 has dtype c"),
         ({"v0": np.ones(8), "seed": 1}, ValueError, "v0 or seed, not both"),
         ({"seed": "x"}, TypeError, "seed must be an integer"),
         ({"reorthogonalize": "partial"}, ValueError, '"full" or "none", got \'partial\''),

@@ -49,7 +49,7 @@ def test_a_whole_state_is_taken_up_to_the_same_bits(state):
         ("max_steps", "many", "max_steps must be an integer, got 'many'"),
         ("basis_dtype", {}, r"basis_dtype must be one of float64, float32; got \{\}"),
         ("reorthogonalize", None, "reorthogonalize must be one of full, none"),
-        ("like", "zebra", "like must be one of numpy, float64, float32; got 'zebra'"),
+        ("like", "zebra", "like must be one of numpy, float64, float32, complex128, complex64; got 'zebra'"),
         ("precision", float("nan"), "precision is not finite"),
         ("scalars", np.zeros(9), "scalars must be a dict, got ndarray"),
         ("candidate", np.full(N, np.nan), "candidate has 12 entries that are NaN"),

@@ -121,7 +121,7 @@ def test_tensors_on_other_devices_are_refused():
     ("tensor", "error", "message"),
     [
         (torch.ones(3, 4), ValueError, r"square, got shape \(3, 4\)"),
-        (torch.ones(3, 3, dtype=torch.complex64), TypeError, "A has dtype complex64"),
+        (torch.ones(3, 3, dtype=torch.complex32), TypeError, "A has dtype complex32"),
     ],
 )
 def test_bad_tensors_are_told(tensor, error, message):

@@ -66,15 +66,15 @@ inline void sparse_rows(const SparseMatrix<Value, Integer>& A, Index first, Inde
 }
 
 // rows(chunk, first, end) for at most kMatrixChunks ranges of rows with about equally many entries.
-template <class Value, class Integer, class Rows>
-inline void for_row_ranges(const SparseMatrix<Value, Integer>& A, Interrupt* interrupt, const Rows& rows) {
+template <class Matrix, class Rows>
+inline void for_row_ranges(const Matrix& A, Interrupt* interrupt, const Rows& rows) {
     const auto stored = static_cast<Index>(A.row_start[A.n]);
     const Index work = stored + A.n, chunks = std::max<Index>(1, std::min(work / 4096, kMatrixChunks));
     // The rows that begin within an equal share of the entries.
     const auto row_of = [&](Index chunk) {
         if (chunk == chunks) return A.n;
-        const auto share = static_cast<Integer>(static_cast<double>(chunk) / static_cast<double>(chunks) *
-                                                static_cast<double>(stored));
+        const auto share = static_cast<std::decay_t<decltype(*A.row_start)>>(
+            static_cast<double>(chunk) / static_cast<double>(chunks) * static_cast<double>(stored));
         return static_cast<Index>(std::lower_bound(A.row_start, A.row_start + A.n, share) - A.row_start);
     };
     const auto range = [&](Index chunk) {

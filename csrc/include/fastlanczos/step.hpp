@@ -30,6 +30,11 @@
 // them: A V^T = V^T T + v_l s^T. It is the same step, with s.h in place of b h_{k-1} and V^T s in place of b v_{k-1};
 // after it T is tridiagonal again. `renew` takes a new candidate, for a space that is invariant or to look for what
 // one start vector does not show.
+//
+// Complex Hermitian operators. T is real, alpha and beta as above, and so is everything that is known of it; h, c, g
+// and what v_k gets back of b h_{k-1} are complex, u.z and h.c the real parts of products with the first factor
+// conjugated. Vectors are pairs of real columns (Sweep in kernels/dispatch.hpp): the rows are read as those of a real
+// run of twice the dimension, once, and each takes twice the arithmetic. Without a basis all coefficients are real.
 #pragma once
 
 #include <chrono>
@@ -41,7 +46,7 @@
 #include <vector>
 
 #include "rotation.hpp"
-#include "tiling.hpp"
+#include "swept_sums.hpp"
 
 namespace fastlanczos {
 
@@ -54,6 +59,7 @@ enum class Outcome { running, complete, breakdown, not_finite, interrupted };
 // The caller's memory. `basis`: max_steps rows of n entries, `stride` entries apart, of the type that Basis names (may
 // be null for none). `candidate`: n float64. `recent`: 2 n float64 for float32 rows, n for none, unused for float64.
 // `vector`: null, or n float64 that get a copy of the candidate, for operators that may write into their argument.
+// A complex entry counts as two, real part first.
 struct Memory {
     void* basis = nullptr;
     Index stride = 0;
@@ -68,13 +74,14 @@ struct State {
     Index sweeps = 0;  // sweeps over the basis so far (steps, plus repeated corrections)
     int exponent = 0;  // alpha, beta, scale and max_projection are in units of 2^exponent
     bool breakdown = false;
-    double scale = 0.0;            // largest absolute row sum of T
-    double max_projection = 0.0;   // largest |v_j . w| over j < k: zero in exact arithmetic for a symmetric A
-    std::vector<double> alpha;     // (k)
-    std::vector<double> beta;      // (k), the last one the norm of what is left
-    std::vector<double> h;         // (k); without a basis only v_{k-2}.u and v_{k-1}.u, which nothing corrects
-    Index combined = 0;            // l, the rows that the last restart left
-    std::vector<double> coupling;  // (l), row l of T beside its diagonal
+    double scale = 0.0;               // largest absolute row sum of T
+    double max_projection = 0.0;      // largest |v_j . w| over j < k: zero in exact arithmetic for a symmetric A
+    std::vector<double> alpha;        // (k)
+    std::vector<double> beta;         // (k), the last one the norm of what is left
+    std::vector<double> h;            // (k); without a basis only v_{k-2}.u and v_{k-1}.u, which nothing corrects
+    std::vector<double> h_imaginary;  // as h, where vectors are complex
+    Index combined = 0;               // l, the rows that the last restart left
+    std::vector<double> coupling;     // (l), row l of T beside its diagonal
 };
 
 // A run whose columns are shared out: each rank has its own of the basis and of every vector, and in a step they tell
@@ -89,9 +96,11 @@ struct Sharing {
 
 class Lanczos {
 public:
-    // `dim` columns here, of `sharing.dim` where there are other ranks.
-    Lanczos(Index dim, Index max_steps, Basis basis, Memory memory, Sharing sharing = {})
+    // `dim` entries here, of `sharing.dim` where there are other ranks.
+    Lanczos(Index dim, Index max_steps, Basis basis, Memory memory, Sharing sharing = {}, Field field = Field::real)
         : dim_(dim),
+          columns_(field == Field::complex ? 2 * dim : dim),
+          is_complex_(field == Field::complex),
           whole_dim_(sharing.gather ? sharing.dim : dim),
           max_steps_(std::min(whole_dim_, max_steps)),
           basis_(basis),
@@ -99,17 +108,18 @@ public:
           sharing_(std::move(sharing)) {
         if (whole_dim_ < 1 || dim < 0 || max_steps < 1)
             throw std::invalid_argument("dim and max_steps must be at least 1");
-        const std::size_t most = static_cast<std::size_t>(basis == Basis::none ? 1 : max_steps_) + 4;
-        coefficients_.resize(most);
-        subtrahend_.resize(most);
-        dots_.resize(most);
+        const Index most = (basis == Basis::none ? 1 : max_steps_) + 4;
+        sums_ = SweptSums(columns_, most, is_complex_);
+        for (std::vector<double>* real : {&coefficients_, &subtrahend_}) real->resize(static_cast<std::size_t>(most));
+        for (std::vector<double>* imaginary : {&coefficients_imaginary_, &subtrahend_imaginary_})
+            imaginary->resize(sums_.imaginary.size());
         go_home();
     }
 
     // Begins a run from v0 / |v0|. False, and nothing changed, when v0 is zero or not finite.
     bool start(const double* v0) {
-        tiling_ = Tiling(dim_, 0);
-        inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
+        sums_.cut(0);
+        inspections_.resize(static_cast<std::size_t>(sums_.tiling.chunks));
         go_home();
         double* u = candidate_;
         inspect_columns(v0, v0, 1.0);
@@ -129,6 +139,7 @@ public:
         interrupted_ = false;
         const auto most = static_cast<std::size_t>(std::min<Index>(max_steps_, 4096));
         for (std::vector<double>* scalars : {&state_.alpha, &state_.beta, &state_.h}) scalars->reserve(most);
+        if (is_complex_) state_.h_imaginary.reserve(most);
         return true;
     }
 
@@ -139,9 +150,8 @@ public:
         if (finished()) throw std::logic_error("the run is finished: it takes no further product");
         const Index k = state_.steps;
         interrupt_ = interrupt;
-        tiling_ = Tiling(dim_, basis_ == Basis::none ? 1 : k);
-        inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
-        partial_.resize(static_cast<std::size_t>(tiling_.chunks) * dots_.size());
+        sums_.cut(basis_ == Basis::none ? 1 : k);
+        inspections_.resize(static_cast<std::size_t>(sums_.tiling.chunks));
         if (looked) {
             total_ = *looked;
             share_inspection();
@@ -177,13 +187,15 @@ public:
     void restart(Index l, const double* rotation, const double* theta, const double* coupling, double scale,
                  int exponent) {
         const Index k = state_.steps;
-        if (basis_ != Basis::float64) throw std::logic_error("only a basis in float64 can be restarted");
+        if (basis_ != Basis::float64 || is_complex_)
+            throw std::logic_error("only a real basis in float64 can be restarted");
         if (l < 0 || l > k || l >= max_steps_) throw std::invalid_argument("a restart keeps fewer rows than there are");
         state_.h.resize(static_cast<std::size_t>(k), 0.0);
-        dots_[static_cast<std::size_t>(l)] = rotate_rows(static_cast<double*>(memory_.basis), memory_.stride, dim_, k,
-                                                         l, rotation, state_.h.data(), candidate_, dots_.data());
-        share(dots_.data(), l + 1);
-        const double norm2 = dots_[static_cast<std::size_t>(l)];
+        sums_.dots[static_cast<std::size_t>(l)] =
+            rotate_rows(static_cast<double*>(memory_.basis), memory_.stride, dim_, k, l, rotation, state_.h.data(),
+                        candidate_, sums_.dots.data());
+        share(sums_.dots.data(), l + 1);
+        const double norm2 = sums_.dots[static_cast<std::size_t>(l)];
         const auto kept = static_cast<std::size_t>(l);
         state_.steps = state_.combined = l;
         state_.alpha.assign(theta, theta + l);
@@ -191,7 +203,7 @@ public:
         state_.coupling.assign(coupling, coupling + l);
         state_.scale = scale;
         state_.exponent = exponent;
-        state_.h.assign(dots_.begin(), dots_.begin() + l);
+        state_.h.assign(sums_.dots.begin(), sums_.dots.begin() + l);
         interrupted_ = false;
         if (state_.breakdown) return;  // there is no candidate: renew() finds one
         inverse_beta_ = 1.0 / std::sqrt(norm2);
@@ -203,32 +215,32 @@ public:
     // nothing is left of v: then the rows span the space (or v was unlucky), and the run is as after a breakdown.
     bool renew(const double* v) {
         const Index k = state_.steps;
-        if (basis_ != Basis::float64) throw std::logic_error("only a basis in float64 can be renewed");
+        if (basis_ != Basis::float64 || is_complex_)
+            throw std::logic_error("only a real basis in float64 can be renewed");
         if (k >= max_steps_) throw std::invalid_argument("there is no room for another row");
         if (k > 0) state_.beta.back() = 0.0;
         if (k == state_.combined) std::fill(state_.coupling.begin(), state_.coupling.end(), 0.0);
         state_.breakdown = true;
         interrupted_ = false;
         interrupt_ = nullptr;
-        tiling_ = Tiling(dim_, k);
-        inspections_.resize(static_cast<std::size_t>(tiling_.chunks));
-        partial_.resize(static_cast<std::size_t>(tiling_.chunks) * dots_.size());
+        sums_.cut(k);
+        inspections_.resize(static_cast<std::size_t>(sums_.tiling.chunks));
         inspect_columns(v, v, 1.0);
         if (!(total_.poison == 0.0) || total_.max == 0.0) return false;
         const double factor = std::ldexp(1.0, -clamped_exponent(total_.max));
         for (Index i = 0; i < dim_; ++i) candidate_[i] = factor * v[i];
-        std::fill(dots_.begin(), dots_.end(), 0.0);
+        std::fill(sums_.dots.begin(), sums_.dots.end(), 0.0);
         double norm = 0.0, before = 0.0;
         for (int pass = 0; pass < 2 + kMaxCorrections; ++pass, before = norm) {
             prepare_correction();
             if (!sweep()) return false;
             total_dots(k + 2);
-            norm = std::sqrt(dots_[static_cast<std::size_t>(k + 1)]);
+            norm = std::sqrt(sums_.dots[static_cast<std::size_t>(k + 1)]);
             if (pass > 0 && norm > 0.5 * before) break;
         }
         if (!(norm > 64.0 * kEpsilon * std::sqrt(static_cast<double>(whole_dim_)))) return false;
         inverse_beta_ = 1.0 / norm;
-        state_.h.assign(dots_.begin(), dots_.begin() + k);
+        state_.h.assign(sums_.dots.begin(), sums_.dots.begin() + k);
         for (double& hj : state_.h) hj *= inverse_beta_;
         state_.breakdown = false;
         normalize();
@@ -244,13 +256,13 @@ public:
     // Whether Memory::vector is kept up to date, which whoever reads candidate() can do without.
     void hand_out(bool on) {
         handing_out_ = on;
-        if (on && memory_.vector && !finished()) std::copy(candidate_, candidate_ + dim_, memory_.vector);
+        if (on && memory_.vector && !finished()) std::copy(candidate_, candidate_ + columns_, memory_.vector);
     }
 
     // Puts the candidate and the recent row where Memory says.
     void settle() {
         if (candidate_ == memory_.candidate) return;
-        std::swap_ranges(candidate_, candidate_ + dim_, recent_);
+        std::swap_ranges(candidate_, candidate_ + columns_, recent_);
         go_home();
     }
 
@@ -276,6 +288,8 @@ public:
     double sweep_seconds() const { return sweep_seconds_; }
 
     Index dim() const { return dim_; }
+    Index columns() const { return columns_; }  // float64 numbers of a vector
+    bool is_complex() const { return is_complex_; }
     Index whole_dim() const { return whole_dim_; }
     bool is_shared() const { return static_cast<bool>(sharing_.gather); }
     Index max_steps() const { return max_steps_; }
@@ -287,7 +301,8 @@ public:
     void restore(State state) {
         const auto k = static_cast<std::size_t>(state.steps);
         if (state.steps < 0 || state.steps > max_steps_ || state.alpha.size() != k || state.beta.size() != k ||
-            (!state.breakdown && state.h.size() != (basis_ == Basis::none ? std::min<std::size_t>(k, 2) : k)))
+            (!state.breakdown && state.h.size() != (basis_ == Basis::none ? std::min<std::size_t>(k, 2) : k)) ||
+            state.h_imaginary.size() != (is_complex_ ? state.h.size() : 0))
             throw std::invalid_argument("the state does not belong to a run of this size");
         state_ = std::move(state);
         interrupted_ = false;
@@ -312,7 +327,7 @@ private:
     }
 
     // |V u|^2: the part of the candidate that the next sweep takes away.
-    double overlap() const { return basis_ == Basis::none ? 0.0 : square(state_.h); }
+    double overlap() const { return basis_ == Basis::none ? 0.0 : square(state_.h) + square(state_.h_imaginary); }
 
     void go_home() {
         candidate_ = memory_.candidate;
@@ -325,19 +340,21 @@ private:
     void inspect_columns(const double* u, const double* z, double factor) {
         const auto inspect = [&](Index chunk) {
             Inspection sums;
-            const Index first = tiling_.first_column(chunk);
-            kernels().inspect(u + first, z + first, factor, tiling_.end_column(chunk) - first, sums);
+            const Index first = sums_.tiling.first_column(chunk);
+            kernels().inspect(u + first, z + first, factor, sums_.tiling.end_column(chunk) - first, sums);
             inspections_[static_cast<std::size_t>(chunk)] = sums;
         };
-        parallel_for(useful_threads(2 * dim_), tiling_.chunks, inspect);
+        parallel_for(useful_threads(2 * columns_), sums_.tiling.chunks, inspect);
         total_inspections();
     }
 
     // work(first, end) for the columns of every chunk, in the pool's threads.
     template <class Work>
     void over_columns(const Work& work) {
-        const auto chunk_of = [&](Index chunk) { work(tiling_.first_column(chunk), tiling_.end_column(chunk)); };
-        parallel_for(useful_threads(2 * dim_), tiling_.chunks, chunk_of);
+        const auto chunk_of = [&](Index chunk) {
+            work(sums_.tiling.first_column(chunk), sums_.tiling.end_column(chunk));
+        };
+        parallel_for(useful_threads(2 * columns_), sums_.tiling.chunks, chunk_of);
     }
 
     void total_inspections() {
@@ -398,6 +415,9 @@ private:
         sweep.d = subtrahend_.data();
         sweep.rows = rows;
         sweep.stride = memory_.stride;
+        sweep.is_complex = is_complex_;
+        sweep.h_imaginary = coefficients_imaginary_.data();
+        sweep.d_imaginary = subtrahend_imaginary_.data();
         const Index kept = basis_ == Basis::none ? 1 : basis_ == Basis::float32 ? 2 : 0;
         sweep.num_recent = std::min(kept, finished);
         sweep.stored = basis_ == Basis::none ? 0 : finished - sweep.num_recent;
@@ -412,7 +432,7 @@ private:
         if (kept > 0) sweep.new_recent = recent_row(finished);
     }
 
-    double* recent_row(Index row) { return basis_ == Basis::none ? recent_ : recent_ + (row % 2) * dim_; }
+    double* recent_row(Index row) { return basis_ == Basis::none ? recent_ : recent_ + (row % 2) * columns_; }
 
     void set_rows(Index finished, bool new_row) {
         if (basis_ == Basis::float32)
@@ -444,13 +464,18 @@ private:
             for (double& sj : s) sj *= nu;
         for (std::size_t j = 0; j < l; ++j) coupling_h += s[j] * h[j];
         const double b = beta_, b_h = delayed ? b * h[k - 1] + (k == l ? coupling_h : 0.0) : 0.0;
+        const double b_h_imaginary = delayed && is_complex_ ? b * state_.h_imaginary[k - 1] : 0.0;
+        const auto tridiagonal_times = [&](const std::vector<double>& x, std::size_t j) {
+            double y = alpha[j] * x[j];
+            if (j > 0) y += beta[j - 1] * x[j - 1];
+            if (j + 1 < k) y += beta[j] * x[j + 1];
+            return y;
+        };
 
         double h_c = 0.0;
         if (delayed)
             for (std::size_t j = 0; j < k; ++j) {
-                double c = alpha[j] * h[j];
-                if (j > 0) c += beta[j - 1] * h[j - 1];
-                if (j + 1 < k) c += beta[j] * h[j + 1];
+                double c = tridiagonal_times(h, j);
                 if (k > l && j < l) c += s[j] * h[l];
                 if (l > 0 && j == l) c += coupling_h;
                 h_c += h[j] * c;
@@ -459,6 +484,12 @@ private:
             }
         else
             coefficients_[0] = subtrahend_[0] = 0.0;
+        for (std::size_t j = 0; delayed && is_complex_ && j < k; ++j) {
+            const double hj = state_.h_imaginary[j], c = tridiagonal_times(state_.h_imaginary, j);
+            h_c += hj * c;
+            coefficients_imaginary_[j] = hj;
+            subtrahend_imaginary_[j] = c / nu;
+        }
         if (k > 0) subtrahend_[delayed ? k - 1 : 0] += b;
         if (k == l)
             for (std::size_t j = 0; j < l; ++j) subtrahend_[j] += s[j];
@@ -470,14 +501,15 @@ private:
             sweep.z_factor = factor_of(state_.exponent) / nu;
             sweep.inverse_nu = 1.0 / nu;
             sweep.gamma = alpha_ + b_h / nu;
+            sweep.gamma_imaginary = b_h_imaginary / nu;
         });
     }
 
     void prepare_correction() {
-        for (std::size_t j = 0; j < dots_.size(); ++j) {
-            coefficients_[j] = 0.0;
-            subtrahend_[j] = dots_[j];
-        }
+        std::fill(coefficients_.begin(), coefficients_.end(), 0.0);
+        std::copy_n(sums_.dots.begin(), subtrahend_.size(), subtrahend_.begin());
+        std::fill(coefficients_imaginary_.begin(), coefficients_imaginary_.end(), 0.0);
+        std::copy_n(sums_.imaginary.begin(), subtrahend_imaginary_.size(), subtrahend_imaginary_.begin());
         set_rows(state_.steps, false);
         set_factors([&](auto& sweep) {
             sweep.z = candidate_;
@@ -489,33 +521,18 @@ private:
     bool sweep() {
         const auto began = std::chrono::steady_clock::now();
         if (basis_ == Basis::float32)
-            sweep_columns(sweep32_, kernels().sweep_float32);
+            sums_.sweep(sweep32_, kernels().sweep_float32, interrupt_);
         else
-            sweep_columns(sweep64_, kernels().sweep_float64);
+            sums_.sweep(sweep64_, kernels().sweep_float64, interrupt_);
         sweep_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
         interrupted_ = interrupt_ && interrupt_->requested();
         return !interrupted_;
     }
 
-    template <class Row>
-    void sweep_columns(const Sweep<Row>& sweep, void (*kernel)(const Sweep<Row>&, Index, Index, double*)) {
-        const auto sweep_chunk = [&](Index chunk) {
-            double* dots = partial_.data() + chunk * static_cast<Index>(dots_.size());
-            std::fill(dots, dots + sweep.num_dots(), 0.0);
-            const Index end = tiling_.end_column(chunk);
-            for (Index first = tiling_.first_column(chunk); first < end; first += tiling_.width)
-                kernel(sweep, first, std::min(tiling_.width, end - first), dots);
-        };
-        parallel_for(useful_threads((sweep.num_rows() + 4) * dim_), tiling_.chunks, sweep_chunk, interrupt_);
-    }
-
     void total_dots(Index count) {
-        for (Index j = 0; j < count; ++j) dots_[static_cast<std::size_t>(j)] = 0.0;
-        for (Index chunk = 0; chunk < tiling_.chunks; ++chunk)
-            for (Index j = 0; j < count; ++j)
-                dots_[static_cast<std::size_t>(j)] +=
-                    partial_[static_cast<std::size_t>(chunk * static_cast<Index>(dots_.size()) + j)];
-        share(dots_.data(), count);
+        sums_.add_chunks(count);
+        share(sums_.dots.data(), sums_.sums_of(count));
+        sums_.split(count);
     }
 
     // After the sweep of step k: books the new row of T. True when the candidate needs another correction.
@@ -523,29 +540,38 @@ private:
         const Index rows = basis_ == Basis::none ? std::min<Index>(k, 1) : k;
         total_dots(rows + 2);
         if (k > 0) state_.beta.back() = beta_;
-        const double beta = std::sqrt(dots_[static_cast<std::size_t>(rows + 1)]);
-        state_.alpha.push_back(alpha_ + dots_[static_cast<std::size_t>(rows)]);
+        const double beta = std::sqrt(sums_.dots[static_cast<std::size_t>(rows + 1)]);
+        state_.alpha.push_back(alpha_ + sums_.dots[static_cast<std::size_t>(rows)]);
         state_.beta.push_back(beta);
         double row = std::abs(state_.alpha.back()) + beta_ + beta;
         if (k == state_.combined)
             for (const double s : state_.coupling) row += std::abs(s);
         state_.scale = std::max(state_.scale, row);
-        const double expected = expected_projection();
-        for (Index j = 0; j < rows; ++j)
-            state_.max_projection =
-                std::max(state_.max_projection, std::abs(dots_[static_cast<std::size_t>(j)] - expected));
+        note_projections(rows);
         ++state_.steps;
         ++state_.sweeps;
         corrections_ = 0;
         return judge(rows + 1);
     }
 
+    // What is left of the finished rows in w, which is nothing for a symmetric operator, and of an imaginary alpha.
+    void note_projections(Index rows) {
+        const double expected = expected_projection(state_.h);
+        const double expected_imaginary = is_complex_ ? expected_projection(state_.h_imaginary) : 0.0;
+        for (Index j = 0; j < rows + is_complex_; ++j) {
+            const auto at = static_cast<std::size_t>(j);
+            double projection = j < rows ? std::abs(sums_.dots[at] - expected) : 0.0;
+            if (is_complex_)
+                projection = std::hypot(projection, sums_.imaginary[at] - (j < rows ? expected_imaginary : 0.0));
+            state_.max_projection = std::max(state_.max_projection, projection);
+        }
+    }
+
     // v_{k-1} . w, which vanishes for a symmetric operator and an orthonormal basis. Without a basis v_k keeps small
     // parts of v_{k-1} and v_{k-2}, which show in it through the two rows of T that are known.
-    double expected_projection() const {
+    double expected_projection(const std::vector<double>& h) const {
         const std::size_t k = state_.alpha.size() - 1;
         if (basis_ != Basis::none || k == 0) return 0.0;
-        const std::vector<double>& h = state_.h;
         const double further = k > 1 ? state_.beta[k - 2] * h[0] : 0.0;
         return (state_.alpha[k - 1] - alpha_) * h.back() + further;
     }
@@ -553,7 +579,7 @@ private:
     bool take_correction() {
         const Index rows = state_.steps;
         total_dots(rows + 2);
-        state_.beta.back() = std::sqrt(dots_[static_cast<std::size_t>(rows + 1)]);
+        state_.beta.back() = std::sqrt(sums_.dots[static_cast<std::size_t>(rows + 1)]);
         ++state_.sweeps;
         ++corrections_;
         return judge(rows);
@@ -563,32 +589,38 @@ private:
     bool judge(Index rows) {
         const double beta = state_.beta.back();
         state_.h.clear();
+        state_.h_imaginary.clear();
         inverse_beta_ = 0.0;
         state_.breakdown = beta <= kRoundingLevel * state_.scale || state_.steps == whole_dim_;
         if (state_.breakdown) return false;
         inverse_beta_ = 1.0 / beta;
-        for (Index j = 0; j < rows; ++j) state_.h.push_back(dots_[static_cast<std::size_t>(j)] / beta);
+        for (Index j = 0; j < rows; ++j) state_.h.push_back(sums_.dots[static_cast<std::size_t>(j)] / beta);
+        for (Index j = 0; is_complex_ && j < rows; ++j)
+            state_.h_imaginary.push_back(sums_.imaginary[static_cast<std::size_t>(j)] / beta);
         if (basis_ == Basis::none) return false;
         const double unsafe = basis_ == Basis::float32 ? kUnsafeFloat32 : 0.5;
-        if (square(state_.h) <= unsafe) return false;
+        if (overlap() <= unsafe) return false;
         if (corrections_ < kMaxCorrections) return true;
         state_.breakdown = true;  // three corrections left nothing that is orthogonal to the basis
         inverse_beta_ = 0.0;
         state_.h.clear();
+        state_.h_imaginary.clear();
         return false;
     }
 
     void normalize() {
         const auto scale = [&](Index chunk) {
-            const Index first = tiling_.first_column(chunk), end = tiling_.end_column(chunk);
+            const Index first = sums_.tiling.first_column(chunk), end = sums_.tiling.end_column(chunk);
             double* u = candidate_;
             for (Index i = first; i < end; ++i) u[i] *= inverse_beta_;
             if (memory_.vector && handing_out_) std::copy(u + first, u + end, memory_.vector + first);
         };
-        parallel_for(useful_threads(3 * dim_), tiling_.chunks, scale);
+        parallel_for(useful_threads(3 * columns_), sums_.tiling.chunks, scale);
     }
 
-    Index dim_, whole_dim_, max_steps_;
+    Index dim_, columns_;
+    bool is_complex_;
+    Index whole_dim_, max_steps_;
     Basis basis_;
     Memory memory_;
     Sharing sharing_;
@@ -598,10 +630,11 @@ private:
     State state_;
 
     // Of the step in progress.
-    Tiling tiling_;
+    SweptSums sums_{0, 0, false};
     std::vector<Inspection> inspections_;
     Inspection total_;
-    std::vector<double> coefficients_, subtrahend_, dots_, partial_;
+    std::vector<double> coefficients_, subtrahend_;
+    std::vector<double> coefficients_imaginary_, subtrahend_imaginary_;  // of complex vectors
     Sweep<double> sweep64_;
     Sweep<float> sweep32_;
     double alpha_ = 0.0, beta_ = 0.0, inverse_beta_ = 0.0;

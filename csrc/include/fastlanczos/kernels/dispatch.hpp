@@ -25,6 +25,8 @@ namespace fastlanczos {
 
 using Index = std::ptrdiff_t;
 
+enum class Field { real, complex };
+
 constexpr Index kLanes = 8;
 constexpr Index kMaxTile = 2048;  // columns; a tile's v and w (32 KiB) stay in the first-level cache
 
@@ -33,6 +35,10 @@ constexpr Index kMaxTile = 2048;  // columns; a tile's v and w (32 KiB) stay in 
 //     v = (u - sum_j h_j V_j) * inverse_nu
 //     w = z * z_factor - sum_j d_j V_j - gamma * v
 // and the dot products of w with every V_j, with v and with itself.
+//
+// Complex vectors are stored as pairs of real columns, real part first, and a complex coefficient is two real ones:
+// h x = h_r x + h_i J x, where J x = i x turns every pair. The dot products are those of the complex vectors, conj(x) w:
+// first all real parts, then all imaginary ones.
 template <class Row>
 struct Sweep {
     const Row* rows = nullptr;  // stored rows, `stride` apart
@@ -45,6 +51,10 @@ struct Sweep {
     double inverse_nu = 1.0;
     double z_factor = 1.0;
     double gamma = 0.0;
+    bool is_complex = false;
+    const double* h_imaginary = nullptr;  // as h and d
+    const double* d_imaginary = nullptr;
+    double gamma_imaginary = 0.0;
     const double* u = nullptr;
     const double* z = nullptr;
     double* w = nullptr;           // may be u, or recent[0]
@@ -54,6 +64,7 @@ struct Sweep {
 
     Index num_rows() const { return stored + num_recent; }
     Index num_dots() const { return num_rows() + 2; }  // every row, v, w itself
+    Index num_sums() const { return is_complex ? 2 * num_dots() : num_dots(); }
 };
 
 // What a product is looked at for before it is used.
@@ -72,7 +83,7 @@ struct Inspection {
 struct Kernels {
     const char* instruction_set;
     void (*inspect)(const double* u, const double* z, double factor, Index length, Inspection& sums);
-    // One tile of columns; adds to num_dots() sums.
+    // One tile of columns; adds to num_sums() sums.
     void (*sweep_float64)(const Sweep<double>& sweep, Index first, Index length, double* dots);
     void (*sweep_float32)(const Sweep<float>& sweep, Index first, Index length, double* dots);
     // Rows first .. end - 1 of a matrix times `count` vectors; see dense.inl.

@@ -42,6 +42,21 @@ FASTLANCZOS_INLINE double sum(const Pack& x) {
     return total;
 }
 #endif
+// Neighbours change places: 1 0 3 2 and so on.
+FASTLANCZOS_INLINE void swap_pairs(const Pack& x, Pack& y) {
+#if FASTLANCZOS_WIDTH == 2
+    constexpr PackIndices order = {1, 0};
+#elif FASTLANCZOS_WIDTH == 4
+    constexpr PackIndices order = {1, 0, 3, 2};
+#else
+    constexpr PackIndices order = {1, 0, 3, 2, 5, 4, 7, 6};
+#endif
+#if defined(__clang__)
+    for (Index i = 0; i < kWidth; ++i) y[i] = x[order[i]];
+#else
+    y = __builtin_shuffle(x, order);
+#endif
+}
 FASTLANCZOS_INLINE void load(const float* p, Pack& x) {
     x = __builtin_convertvector(*reinterpret_cast<const UnalignedFloatPack*>(p), Pack);
 }
@@ -65,10 +80,20 @@ inline void magnitude(const Lanes& x, Lanes& y) {
     for (Index i = 0; i < kLanes; ++i) y.lane[i] = x.lane[i] < 0 ? -x.lane[i] : x.lane[i];
 }
 inline double sum(const Lanes& x) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])); }
+inline void swap_pairs(const Pack& x, Pack& y) {
+    for (Index i = 0; i < kLanes; ++i) y.lane[i] = x.lane[i ^ 1];
+}
 inline void fill(double value, Pack& x) {
     for (Index i = 0; i < kLanes; ++i) x.lane[i] = value;
 }
 #endif
+
+// Even lanes less odd ones.
+FASTLANCZOS_INLINE double alternating_sum(const Pack& x) {
+    double total = 0.0;
+    for (Index i = 0; i < kWidth; i += 2) total += x[i] - x[i + 1];
+    return total;
+}
 
 FASTLANCZOS_INLINE void square_root(const Pack& x, Pack& y) {
     double values[kWidth];
