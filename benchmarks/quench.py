@@ -95,13 +95,13 @@ def measure(quick):
     for name, twist in (("Heisenberg", 0.0), ("with Dzyaloshinskii-Moriya", 0.4)):
         H, psi = chain(spins, twist), neel(spins)
         for t in times:
-            state, found, times = exact(H, psi, t), {}, {}
+            state, found, taken = exact(H, psi, t), {}, {}
             for _ in range(1 if quick else 3):
                 for solver, call in solvers(H, psi, t):
                     began = time.perf_counter()
                     found[solver] = call()
-                    times.setdefault(solver, []).append(time.perf_counter() - began)
-            seconds = {solver: statistics.median(some) for solver, some in times.items()}
+                    taken.setdefault(solver, []).append(time.perf_counter() - began)
+            seconds = {solver: statistics.median(some) for solver, some in taken.items()}
             peers = [s for solver, s in seconds.items() if not solver.startswith("fastlanczos")]
             for solver, took in seconds.items():
                 rows.append(
@@ -126,13 +126,14 @@ def picture(rows):
     for axis, problem in zip(axes, problems, strict=False):
         for i, name in enumerate(names):
             some = [row for row in rows if row["problem"] == problem and row["solver"] == name]
-            axis.loglog(
+            axis.semilogy(
                 [row["s"] for row in some],
                 [max(row["error"], 1e-16) for row in some],
                 "os^Dv"[i % 5],
                 color=f"C{i}",
                 label=name,
             )
+        axis.set_xlim(left=0.0)
         axis.set_title(problem, fontsize=9)
         axis.set_xlabel("seconds")
         axis.set_ylabel("error of the state")

@@ -60,7 +60,7 @@ class Gram:
         product = np.empty((1, v.size))
         self.native.multiply(np.ascontiguousarray(v)[None], product)
         self._B.check_finite(product, "a product of A")
-        return product[0]
+        return np.asarray(product[0])
 
     def matvec(self, v: Any) -> Any:
         """Return the product, of a vector of the kind that v is."""

@@ -26,6 +26,7 @@ from fastlanczos.sums.products import on_host
 __all__ = ["funm_multiply", "lanczos_product"]
 
 _LOOK = 5  # steps between two looks at how much the product still changes, at least, and from 50 steps on ...
+_CHEAP = 64  # vectors that a product reads, up to which it is taken twice rather than a basis kept
 _SHARE = 10  # ... a tenth of those so far: a look takes their number cubed
 
 
@@ -59,7 +60,8 @@ def funm_multiply(
         Maximum number of steps.
     reorthogonalize : {"auto", "full", "none"}
         "full" keeps the basis. "none" keeps three vectors and runs twice: once for T, and once to sum up the result.
-        "auto" is "full" if the basis fits in a quarter of the memory.
+        "auto" is "none" for matrices whose products read no more than 64 vectors, for which a product more is less than
+        a step's orthogonalization, and otherwise "full" if the basis fits in a quarter of the memory.
     progress : bool
         Show a progress bar.
 
@@ -124,7 +126,9 @@ def funm_multiply(
     if reorthogonalize == "auto":
         kind = operator.kind
         row = (16 if kind.is_complex else 8) * kind.longest(operator.dim)
+        native = operator.native
         two_pass = two_pass or steps * row > kind.available_memory() // 4
+        two_pass = two_pass or (native is not None and 0 < native.nbytes <= _CHEAP * row)
     block = columns[:, None] if columns.ndim == 1 else columns
     apart = np.iscomplexobj(block) and not operator.kind.is_complex
     found: list[NDArray[Any]] = []
