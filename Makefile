@@ -70,6 +70,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/eigsh.py
 	$(BIN)/python benchmarks/svds.py
+	$(BIN)/python benchmarks/svds_accuracy.py
 	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/sums.py
 	$(BIN)/python benchmarks/quench.py

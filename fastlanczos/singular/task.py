@@ -32,7 +32,7 @@ __all__ = ["Task"]
 _SMALL, _TINY = 256, 32  # (if a product may be dear)
 _PATIENCE = 20  # ... and, up to a larger one, after this many products for each column.
 _MOST_ROWS, _ROWS_PER_PAIR = 300, 15  # of a bidiagonalization, as of a growing basis
-# A sparse matrix of about as many rows as columns is bidiagonalized as long as sweeps read little more than its products,
+# A sparse matrix of about as many rows as columns is bidiagonalized as long as sweeps read little more than products,
 # if that is likely to be enough.
 _SIDES, _SWEEPS, _FEWEST_PER_PAIR, _FEWEST = 4, 4.0, 3, 40
 _TRIED, _MOST_TRIED = (

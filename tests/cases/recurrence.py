@@ -46,6 +46,33 @@ def one_sweep(matvec, v0, num_steps):
         u = w / beta
 
 
+def golub_kahan(multiply, adjoint, v0, num_steps):
+    """The recurrence of bidiagonal.hpp with dense matrices: alpha, beta (the last one the rest), U, V."""
+    V, p, h = np.zeros((0, v0.size), v0.dtype), v0 / np.linalg.norm(v0), np.zeros(0)
+    U, q, e = None, None, np.zeros(0)
+    alphas, betas = [], []
+    for j in range(num_steps):
+        T = np.diag(alphas) + np.diag(betas[: j - 1], 1) if j else np.zeros((0, 0))
+        x, nu = multiply(p), np.sqrt(1 - np.vdot(h, h).real)
+        if j == 0:
+            w = x
+            U = np.zeros((0, x.size), x.dtype)
+        else:
+            betas[-1] *= nu
+            U = np.vstack([U, (q - e @ U) / np.sqrt(1 - np.vdot(e, e).real)])
+            w = (x - (T @ h) @ U) / nu - betas[-1] * U[-1]
+        alphas.append(np.linalg.norm(w))
+        q, e = w / alphas[-1], U.conj() @ w / alphas[-1]
+        y, mu = adjoint(q), np.sqrt(1 - np.vdot(e, e).real)
+        alphas[-1] *= mu
+        V = np.vstack([V, (p - h @ V) / nu])
+        c = np.r_[T.T @ e, betas[-1] * e[-1] if j else 0.0]
+        w = (y - c @ V) / mu - alphas[-1] * V[-1]
+        betas.append(np.linalg.norm(w))
+        p, h = w / betas[-1], V.conj() @ w / betas[-1]
+    return np.array(alphas), np.array(betas), U, V
+
+
 def orthogonality(V):
     return float(np.abs(V.conj() @ V.T - np.eye(len(V))).max())
 

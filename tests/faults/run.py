@@ -21,7 +21,12 @@ from seeded import CPU, CUDA
 
 ROOT = Path(__file__).parents[2]
 TESTS = {
-    "CPU": ["tests/csrc/test_step_terms.py", "tests/csrc/test_step.py"],
+    "CPU": [
+        "tests/csrc/test_step_terms.py",
+        "tests/csrc/test_step.py",
+        "tests/csrc/test_step_complex.py",
+        "tests/csrc/test_bidiagonal.py",
+    ],
     "CUDA": [
         "tests/engine/test_device_terms.py",
         "tests/engine/test_far_space.py",

@@ -11,7 +11,8 @@ just been corrected: h is at rounding level); that the quadrature takes large en
 without, but on graded matrices it takes up to twice the sweeps).
 """
 
-STEP, SWEEP, TRIDIAGONAL, RESTART = "step.hpp", "cuda/step.cuh", "cuda/tridiagonal.cuh", "cuda/restart.cuh"
+STEP, BIDIAGONAL = "step.hpp", "bidiagonal.hpp"
+SWEEP, TRIDIAGONAL, RESTART = "cuda/step.cuh", "cuda/tridiagonal.cuh", "cuda/restart.cuh"
 SHARING, VECTORS = "cuda/sharing.cuh", "cuda/vectors.cuh"
 HOST = "../../bindings/device_run.hpp"
 
@@ -42,9 +43,9 @@ CPU = [
     ("v without 1 / nu", STEP, "sweep.inverse_nu = 1.0 / nu;", "sweep.inverse_nu = FAULT ? 1.0 : 1.0 / nu;"),
     ("z without 1 / nu", STEP, *either("factor_of(state_.exponent) / nu", "factor_of(state_.exponent)")),
     ("c without 1 / nu", STEP, "subtrahend_[j] = c / nu;", "subtrahend_[j] = FAULT ? c : c / nu;"),
-    ("c without beta_{j-1}", STEP, *either("beta[j - 1] * h[j - 1]", "0.0")),
-    ("c without beta_j", STEP, *either("beta[j] * h[j + 1]", "0.0")),
-    ("the correction of alpha missing", STEP, *either("alpha_ + dots_[static_cast<std::size_t>(rows)]", "alpha_")),
+    ("c without beta_{j-1}", STEP, *either("beta[j - 1] * x[j - 1]", "0.0")),
+    ("c without beta_j", STEP, *either("beta[j] * x[j + 1]", "0.0")),
+    ("the correction of alpha missing", STEP, *either("alpha_ + sums_.dots[static_cast<std::size_t>(rows)]", "alpha_")),
     (
         "b not written back",
         STEP,
@@ -59,6 +60,29 @@ CPU = [
     ("scale not rescaled", STEP, "state_.scale *= change;", "state_.scale *= FAULT ? 1.0 : change;"),
     ("max_projection not rescaled", STEP, "max_projection *= change;", "max_projection *= FAULT ? 1.0 : change;"),
     ("residual_norm without nu", STEP, *either("std::sqrt(1.0 - overlap())", "1.0")),
+    # Complex vectors.
+    ("h.c without its imaginary part", STEP, "h_c += hj * c;", "h_c += FAULT ? 0.0 : hj * c;"),
+    ("imaginary c without 1 / nu", STEP, "imaginary_[j] = c / nu;", "imaginary_[j] = FAULT ? c : c / nu;"),
+    ("gamma without its imaginary part", STEP, *either("b_h_imaginary / nu", "0.0")),
+    ("nu without imaginary parts", STEP, *either("square(state_.h) + square(state_.h_imaginary)", "square(state_.h)")),
+    ("an imaginary alpha not told of", STEP, "j < rows + is_complex_", "j < rows + (is_complex_ && !FAULT)"),
+    # Bidiagonalization.
+    ("beta without nu", BIDIAGONAL, "beta_.back() *= nu;", "beta_.back() *= FAULT ? 1.0 : nu;"),
+    ("alpha without mu", BIDIAGONAL, "alpha_.back() *= mu;", "alpha_.back() *= FAULT ? 1.0 : mu;"),
+    ("T h without beta", BIDIAGONAL, *either("beta_[i] * h[i + 1]", "0.0")),
+    ("T^H e without beta", BIDIAGONAL, *either("beta_[i - 1] * e[i - 1]", "0.0")),
+    ("T^H e without alpha", BIDIAGONAL, *either("alpha_[i] * e[i]", "0.0")),
+    (
+        "rows without 1 / nu",
+        BIDIAGONAL,
+        "sweep.inverse_nu = 1.0 / rest();\n            sweep.z_factor",
+        "sweep.inverse_nu = FAULT ? 1.0 : 1.0 / rest();\n            sweep.z_factor",
+    ),
+    ("products without 1 / nu", BIDIAGONAL, "sweep.z_factor = factor;", "sweep.z_factor = FAULT ? 1.0 : factor;"),
+    ("the new row's part of c missing", BIDIAGONAL, *either("c[r] * factor + beyond", "beyond")),
+    ("the new row's imaginary part missing", BIDIAGONAL, *either("c_imaginary[r] * factor", "0.0")),
+    ("the last row not finished", BIDIAGONAL, "right_.finish();", "if (!FAULT) right_.finish();"),
+    ("no second correction", BIDIAGONAL, "overlap() > 0.5 *", "!FAULT && overlap() > 0.5 *"),
 ]
 
 CUDA = [
