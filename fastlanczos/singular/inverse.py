@@ -54,11 +54,18 @@ class SmallestEnd:
 
     def _factor(self, a: float, d: float) -> None:
         m, n = self._B.shape
-        self._a, self._d = a, d
-        below = scipy.sparse.diags_array(np.full(n, -(d**2) / a))
         above = a * scipy.sparse.eye_array(m)
-        self._K = scipy.sparse.block_array([[above, self._C], [self._C.conj().T, below]], format="csc")
-        self._factors = scipy.sparse.linalg.splu(self._K, permc_spec="MMD_AT_PLUS_A")
+        while True:
+            self._a, self._d = a, d
+            below = scipy.sparse.diags_array(np.full(n, -(d**2) / a))
+            self._K = scipy.sparse.block_array([[above, self._C], [self._C.conj().T, below]], format="csc")
+            try:
+                self._factors = scipy.sparse.linalg.splu(self._K, permc_spec="MMD_AT_PLUS_A")
+                return
+            except RuntimeError:  # exactly singular: d was lost in rounding
+                if d >= _MOST_SOFTENED * a:
+                    raise
+                d = _SOFTER * max(d, _ZERO)
 
     def operator(self, V: Block, best: float) -> Inverse:
         """Return the inverse with V moved out of the way, factored for the smallest value that is left."""
