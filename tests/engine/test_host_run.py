@@ -125,3 +125,13 @@ def test_a_fresh_vector_is_orthogonal_to_the_rows_and_one_in_their_span_is_refus
     assert not r.renew(np.arange(1.0, 7.0) @ r.rows(6))
     assert r.renew(RNG.normal(size=N))
     assert np.abs(r.rows(6) @ r.vector).max() < 1e-14
+
+
+def test_inner_products_of_long_vectors_are_exact_to_rounding():
+    n = 600_000
+    r = HostRun(n, 2, "float64")
+    x = np.random.default_rng(0).uniform(0.5, 1.5, n)
+    r.start(x)
+    r.advance(r.product(r.vector * 1.0, "the product"))
+    (found,) = r.inner(1, r.basis[0])
+    assert abs(found - 1.0) < 1e-14  # one after the other, the products' sum is off by 1e-12
