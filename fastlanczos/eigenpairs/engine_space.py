@@ -27,6 +27,7 @@ class EngineSpace(Space):
         self._bar = bar
         self.first = 0
         self.fresh = True
+        self._begun = False
         self._asymmetry: float | None = None  # of the first chain: others see rounding errors of their own
         self._aside: list[int] = []
         self._coupling: list[list[float]] = []  # of the chain's rows, one after the other, to what is set aside
@@ -57,7 +58,8 @@ class EngineSpace(Space):
     def start(self, vectors: Any, *, raw: bool = False) -> bool:
         """Begin a chain from a vector in the complement of all rows; False where nothing is left of it."""
         run = self._run
-        if run.steps == 0:
+        if not self._begun:  # the run may hold another search's rows
+            self._begun = True
             ok = bool(run.start(vectors[0]))
         else:
             self._asymmetry = self.asymmetry
@@ -73,6 +75,7 @@ class EngineSpace(Space):
 
     def adopt(self, vectors: list[Any], values: Float64) -> None:
         """Begin with eigenvectors of these values as rows, without a product."""
+        self._begun = True
         for i, x in enumerate(vectors):
             (self._run.renew if i else self._run.start)(x + 0.0)
             self._run.advance(0.0 * self._run.vector)

@@ -43,3 +43,22 @@ def test_few_distinct_values_are_shown_by_chains_of_the_operator_itself(monkeypa
     d = np.repeat([-3.0, -1.0, 0.5, 2.0], 200)
     A = sp.diags_array(d).tocsr()
     check(A, *fl.eigsh(A, 5, which="SM"), d, "SM", 5)
+
+
+@pytest.mark.parametrize("which", ["SM", "LM", "BE"])
+@pytest.mark.parametrize("seed", range(12))
+def test_small_matrices_in_few_rows(seed, which):
+    # The search for the ends has filled the run's rows before the search for few distinct values begins.
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(6, 20))
+    k = int(rng.integers(n // 2, n - 1))
+    Q = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    d = rng.normal(size=n // 2)
+    d = np.r_[d, -d, np.zeros(n - 2 * (n // 2))]
+    A = (Q * d) @ Q.T
+    for ncv in (k + 1, n - 1):
+        w, V = fl.eigsh((A + A.T) / 2, k, which=which, ncv=ncv)
+        order = np.argsort(np.abs(d))[:k] if which == "SM" else np.argsort(-np.abs(d), kind="stable")[:k]
+        if which != "BE":
+            np.testing.assert_allclose(np.sort(np.abs(w)), np.sort(np.abs(d[order])), atol=1e-12)
+        np.testing.assert_allclose(A @ V, V * w, atol=1e-12)
