@@ -37,8 +37,8 @@ constexpr Index kMaxTile = 2048;  // columns; a tile's v and w (32 KiB) stay in 
 // and the dot products of w with every V_j, with v and with itself.
 //
 // Complex vectors are stored as pairs of real columns, real part first, and a complex coefficient is two real ones:
-// h x = h_r x + h_i J x, where J x = i x turns every pair. The dot products are those of the complex vectors, conj(x) w:
-// first all real parts, then all imaginary ones.
+// h x = h_r x + h_i J x, where J x = i x turns every pair. The dot products are those of the complex vectors, conj(x)
+// w: first all real parts, then all imaginary ones.
 template <class Row>
 struct Sweep {
     const Row* rows = nullptr;  // stored rows, `stride` apart
