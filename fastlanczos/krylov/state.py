@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.arrays.cpu import is_complex
+from fastlanczos.arrays.cpu import dtype_name
 from fastlanczos.engine.host_run import RECENT_ROWS
 from fastlanczos.ranks.dtensors import is_dtensor
 
@@ -40,7 +40,7 @@ def checked_state(state: Any) -> dict[str, Any]:
     found["basis_dtype"] = _word(state["basis_dtype"], "basis_dtype", ("float64", "float32"))
     names = ("numpy", "float64", "float32", "complex128", "complex64")
     found["like"] = _word(state.get("like", "numpy"), "like", names)
-    found["is_complex"] = is_complex(state.get("candidate"))
+    found["is_complex"] = "complex" in dtype_name(getattr(state.get("candidate"), "dtype", None))
     found["precision"] = _number(state.get("precision", 2.0**-52), "precision")
     if not 0.0 < found["precision"] < 1.0:
         raise ValueError(f"the state's precision must be between 0 and 1, got {found['precision']!r}")
