@@ -116,6 +116,13 @@ def test_complex64_rows_are_semiorthogonal_and_leave_the_eigenvalues_of_T(name, 
 
 
 @pytest.mark.parametrize("reorthogonalize", ["full", "none"])
+def test_an_imaginary_diagonal_shows_in_the_first_step(reorthogonalize):
+    d = np.linspace(1.0, 2.0, 200) + 1e-3j
+    with pytest.warns(fl.AsymmetryWarning):
+        fl.lanczos(lambda v: d * v, 200, 1, v0=START[:200], reorthogonalize=reorthogonalize)
+
+
+@pytest.mark.parametrize("reorthogonalize", ["full", "none"])
 @pytest.mark.parametrize(
     "matrix",
     [lambda S, v: 1j * (S @ v), lambda S, v: S @ v + 1e-3j * v, lambda S, v: S @ v + 1e-3j * (S @ v.conj())],
