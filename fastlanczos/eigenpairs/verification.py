@@ -128,11 +128,6 @@ class Verification:
                 polished = self._multiplier.filtered(rows.run, int(row), smooth) / float(factors[row])
                 if not rows.run.distance(int(row), polished, 1.0) <= _MOST_POLISHED / np.sqrt(rows.locked.size):
                     return False  # the vector is not one that rounding has disturbed
-                # The filter's own rounding, about its degree in eps, is in the length and along the other rows.
-                along = rows.run.inner(rows.locked.size, polished)
-                along[row] = 0.0
-                polished = polished - rows.run.combine(along)
-                polished = polished / rows.run.distance(int(row), polished, 0.0)
                 rows.run.rows(rows.locked.size)[row] = polished
         return bool(filters)
 

@@ -114,8 +114,10 @@ def as_operator(A: Any, dim: int | None = None, *, v0: Any = None, shared: bool 
 
 def _complex(kind: Kind) -> Kind:
     """The kind of complex vectors beside a kind of real ones."""
-    if kind.is_complex or not isinstance(kind, NumpyKind):  # arrays on a GPU are refused where they are made
-        return kind_like(kind, "v0")
+    if not isinstance(kind, NumpyKind):
+        raise TypeError("A is complex and v0 is on a GPU, where vectors are real: pass v0 as an array on the CPU")
+    if kind.is_complex:
+        return kind
     if kind.name == "numpy":
         return NumpyKind("complex128")
     return tensors("complex64" if kind.dtype == "float32" else "complex128")

@@ -35,10 +35,8 @@ _MOST_ROWS, _ROWS_PER_PAIR = 300, 15  # of a bidiagonalization, as of a growing 
 # A sparse matrix of about as many rows as columns is bidiagonalized as long as sweeps read little more than products,
 # if that is likely to be enough.
 _SIDES, _SWEEPS, _FEWEST_PER_PAIR, _FEWEST = 4, 4.0, 3, 40
-_TRIED, _MOST_TRIED = (
-    1 / 32,
-    1 / 8,
-)  # of the columns: steps for the first value, and for all, before a matrix is factored
+# Of the columns: steps for the first value, and for all, before a dense matrix is factored.
+_TRIED, _MOST_TRIED = 1 / 32, 1 / 8
 
 
 class Task:
