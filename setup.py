@@ -11,7 +11,7 @@ from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import Extension, find_packages, setup
 from setuptools.errors import CompileError, LinkError, PlatformError
 
-HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in (".hpp", ".inl", ".cuh"))
+HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in (".h", ".hpp", ".inl", ".cuh"))
 
 NO_COMPILER = """
 fastlanczos compiles a C++17 extension, and that failed (the compiler's own message, if it has one, stands above).

@@ -27,7 +27,7 @@ from fastlanczos.sums.diagonal import diagonal
 from fastlanczos.sums.estimate import DiagonalEstimate, Estimate
 from fastlanczos.sums.multiply import funm_multiply
 from fastlanczos.sums.trace import logdet, trace
-from fastlanczos.system.config import get_include, show_config
+from fastlanczos.system.config import get_include, get_library, show_config
 from fastlanczos.system.threads import get_num_threads, set_num_threads
 
 __version__ = _version("fastlanczos")
@@ -53,6 +53,7 @@ __all__ = [
     "eigsh",
     "funm_multiply",
     "get_include",
+    "get_library",
     "get_num_threads",
     "lanczos",
     "logdet",

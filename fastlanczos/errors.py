@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
 
-__all__ = ["AsymmetryWarning", "NonFiniteError", "NotSymmetricError", "RankError", "warn_if_asymmetric"]
+__all__ = [
+    "AsymmetryWarning",
+    "NonFiniteError",
+    "NotSymmetricError",
+    "RankError",
+    "level_of_caller",
+    "warn_if_asymmetric",
+]
+
+
+def level_of_caller() -> int:
+    """Return the `stacklevel` at which a warning, given by the function that asks, names the line outside of this
+    package that called into it."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastlanczos":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class NonFiniteError(ValueError, ArithmeticError):
@@ -77,7 +94,7 @@ class AsymmetryWarning(UserWarning):
     """
 
 
-def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -> None:
+def warn_if_asymmetric(asymmetry: float, precision: float) -> None:
     """Warn where `asymmetry` is a hundred times what products of this `precision` explain."""
     if asymmetry <= 100 * precision:
         return
@@ -90,7 +107,7 @@ def warn_if_asymmetric(asymmetry: float, precision: float, *, stacklevel: int) -
         "Ritz values are uncertain by about that much: they carry "
         f"{max(0, int(-np.log10(asymmetry)))} digits of the norm.",
         AsymmetryWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=level_of_caller(),
     )
 
 

@@ -23,7 +23,7 @@ FLOORS = [
     {"krylov"},
     {"density", "eigenpairs", "sums", "model"},
     {"curvature", "singular"},
-    {"tracking"},
+    {"tracking", "gradients"},
     {"torch", "report"},
     {"study"},
     {"cli"},

@@ -4,6 +4,7 @@
 #include "arguments.hpp"
 #include "bidiagonal.hpp"
 #include "complex_matvec.hpp"
+#include "fastlanczos/c_interface.hpp"
 #include "fastlanczos/tridiagonal.hpp"
 #include "gram.hpp"
 #include "matvec.hpp"

@@ -13,6 +13,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from fastlanczos.errors import level_of_caller
+
 Float64 = NDArray[np.float64]
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "matrix_of_tensor",
     "on_device",
     "precision_of",
+    "warn_of_lost_gradient",
 ]
 
 # Floating types that float64 holds exactly, with the distance from 1 to the next number.
@@ -38,6 +41,21 @@ def is_tensor(x: object) -> bool:
     """Whether `x` is a torch tensor; never imports torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
+
+
+def warn_of_lost_gradient(A: Any, function: str) -> None:
+    """Warn where A is a tensor or linear operator that requires a gradient, which numbers do not carry."""
+    if getattr(A, "requires_grad", False) is not True:
+        return
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.is_grad_enabled():
+        return
+    warnings.warn(
+        f"A requires a gradient, and fastlanczos.{function} returns plain numbers: fastlanczos.torch.{function} carries "
+        "it. Pass A.detach(), or call under torch.no_grad(), if you do not want it",
+        UserWarning,
+        stacklevel=level_of_caller(),
+    )
 
 
 @cache  # asked for with every vector, and NumPy takes its time over the name

@@ -13,7 +13,7 @@ from fastlanczos.arguments import as_dimension
 from fastlanczos.arrays.cpu import Float64
 from fastlanczos.density.density import SpectralDensity, padded
 from fastlanczos.engine.kinds import shared_of
-from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.errors import level_of_caller, warn_if_asymmetric
 from fastlanczos.gauss.quadrature import quadrature
 from fastlanczos.krylov.memory_plan import plan_memory
 from fastlanczos.krylov.probe_runs import lanczos_runs
@@ -204,7 +204,7 @@ def spectral_density(
         except BaseException as error:
             error.finished_probes = so_far() if rules else None  # type: ignore[attr-defined]
             raise
-    warn_if_asymmetric(asymmetry, precision, stacklevel=2)
+    warn_if_asymmetric(asymmetry, precision)
     density = so_far()
     low, high = density.extremes
     if 0 < high - low < 2 * density.sigma:
@@ -212,7 +212,7 @@ def spectral_density(
             f"the spectrum, [{low:.3g}, {high:.3g}], is narrower than the default bandwidth of {density.sigma:.3g}, "
             f"which is absolute (the paper's choice). Pass a smaller one, for example sigma={(high - low) / 300:.1g}",
             UserWarning,
-            stacklevel=2,
+            stacklevel=level_of_caller(),
         )
     return density
 
@@ -249,7 +249,7 @@ def _wanted_probes(density: SpectralDensity, rtol: float) -> int:
             f"stopped at {what}: the band of the cumulative distribution is +-{half:.2g}; rtol={rtol:.2g} was not "
             "reached",
             UserWarning,
-            stacklevel=3,
+            stacklevel=level_of_caller(),
         )
         return count
     more = int(1.1 * count * (((half - steps) / (rtol - steps)) ** 2 - 1))

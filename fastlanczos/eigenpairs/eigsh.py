@@ -12,6 +12,7 @@ from scipy.sparse.linalg import ArpackNoConvergence
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import warn_of_lost_gradient
 from fastlanczos.eigenpairs.dense_pencil import solve_dense
 from fastlanczos.eigenpairs.interval import Moved, check_interval, pairs_in
 from fastlanczos.eigenpairs.multiplier import OutOfProducts
@@ -181,6 +182,7 @@ def eigsh(
     >>> fl.eigsh(A, k=2, sigma=0)[0].round(8).tolist()
     [9.85e-06, 3.94e-05]
     """
+    warn_of_lost_gradient(A, "eigsh")
     given: dict[str, Any] = dict(ncv=ncv, maxiter=maxiter, tol=tol, rng=rng, multiplicities=multiplicities)
     given.update(max_memory=max_memory, return_unconverged=return_unconverged, callback=callback)
     if is_stack(A):
@@ -226,7 +228,7 @@ def eigsh(
     how = "dear" if plan.grows else "cheap"
 
     def finished(values: Any, vectors: Any, asymmetry: float, num: int, restarts: int, residuals: Any) -> Any:
-        warn_if_asymmetric(max(asymmetry, pencil.asymmetry), pencil.precision, stacklevel=3)
+        warn_if_asymmetric(max(asymmetry, pencil.asymmetry), pencil.precision)
         info = EigshInfo(num, restarts, residuals, np.ones(k, dtype=bool), how)
         return _result(pencil, wanted, values, vectors, return_eigenvectors, info if return_info else None)
 

@@ -117,6 +117,6 @@ def lanczos(
     )
     with tqdm(total=steps, desc="Lanczos", unit="step", disable=not progress) as bar:
         drive([iteration], operator, bar=bar, callback=None if callback is None else lambda: callback(iteration))
-    warn_if_asymmetric(iteration.asymmetry, max(iteration.precision, operator.precision), stacklevel=2)
+    warn_if_asymmetric(iteration.asymmetry, max(iteration.precision, operator.precision))
     result = iteration.result()
     return result if return_basis else replace(result, basis=None)

@@ -194,7 +194,7 @@ def _array_of_operator(A: Any) -> Any:
 def _dimension_of_callable(dim: int | None, v0: Any) -> int:
     if dim is None and v0 is not None and len(getattr(v0, "shape", np.shape(v0))) == 1:
         dim = len(v0)
-    if dim is None:
+    if not dim:
         raise ValueError("dim is missing: a callable does not tell the length of its vectors; pass dim=n")
     return dim
 

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import ArpackNoConvergence
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import warn_of_lost_gradient
 from fastlanczos.eigenpairs.results import EigshInfo, EigshState
 from fastlanczos.eigenpairs.search import Settings
 from fastlanczos.singular.rectangular import Block, Rectangular, as_rectangular
@@ -129,6 +130,7 @@ def svds(
     >>> bool(abs((u * s).sum(axis=0)).max() < 1e-12)
     True
     """
+    warn_of_lost_gradient(A, "svds")
     _check(tol, which, maxiter, return_singular_vectors, solver, options)
     B = as_rectangular(A, dim)
     n = B.shape[1]

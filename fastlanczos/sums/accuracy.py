@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastlanczos.arguments import as_dimension
+from fastlanczos.errors import level_of_caller
 from fastlanczos.probes.intervals import widths
 from fastlanczos.sums.samples import Samples
 
@@ -65,7 +66,7 @@ class Accuracy:
             f"stopped after {num_matvecs} products at {estimate}: the requested accuracy of +- {aim:.2g} was not "
             f"reached, it takes {reason}",
             UserWarning,
-            stacklevel=4,
+            stacklevel=level_of_caller(),
         )
 
 
@@ -134,7 +135,7 @@ def balance(samples: Samples, num_probes: int, max_matvecs: int | None, bar: Any
                     f"the choice of probes +- {probes_error:.2g}. More steps (num_steps=, or max_matvecs= for more "
                     "than the limit) or bounds=(low, high) of the spectrum make it smaller",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=level_of_caller(),
                 )
             return True
         samples.grow(steps, bar)

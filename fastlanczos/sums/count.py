@@ -99,7 +99,7 @@ def eigencount(
             worth = np.inf if exact is None else exact.products
             if not narrow(samples, accuracy, num_probes, bar, worth) and exact is not None:
                 return exact.estimate(samples.num_matvecs)
-    warn_if_asymmetric(samples.asymmetry, samples.precision, stacklevel=2)
+    warn_if_asymmetric(samples.asymmetry, samples.precision)
     return samples.estimate()
 
 

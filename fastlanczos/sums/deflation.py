@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,11 @@ from fastlanczos.probes.draw import probe
 from fastlanczos.sums.functions import MatrixFunction
 from fastlanczos.sums.products import on_host
 
-__all__ = ["Deflation", "deflation", "deflation_that_pays"]
+__all__ = ["OBSERVED_GROWTH", "Deflation", "deflation", "deflation_that_pays"]
 
 _CONVERGED = 1e-7  # of the norm: the eigenvalue's own error is the square of that
 _CONVERGED_LOOSELY = 1e-2
+OBSERVED_GROWTH = 4  # times as many steps as now that runs with a basis have memory for
 _PAYS = 1 / 3  # of the variance that may be left for a deflation to be worth its products
 
 
@@ -38,6 +39,7 @@ class Deflation:
     num_matvecs: int
     values: Float64  # f at the eigenvalue of each row; empty where the rows are no eigenvectors
     rounding: float = 0.0
+    nodes: Float64 = field(default_factory=lambda: np.zeros(0))  # these eigenvalues
 
     @classmethod
     def none(cls, dim: int) -> Deflation:
@@ -98,7 +100,7 @@ def deflation(
     converged = run.residual_norm * np.abs(S[-1]) <= _CONVERGED * np.abs(theta).max()
     vectors, found = S[:, converged].T @ rows, values[converged]
     rounding = float(f.uncertainty(theta, values, precision)[converged].sum())
-    return Deflation(vectors, float(found.sum()), spent, found, rounding)
+    return Deflation(vectors, float(found.sum()), spent, found, rounding, theta[converged])
 
 
 def deflation_that_pays(
@@ -108,12 +110,13 @@ def deflation_that_pays(
     most_steps: int,
     seeds: np.random.SeedSequence,
     bar: Any,
+    keep_basis: bool = False,
 ) -> tuple[Deflation, LanczosIteration | None]:
     """Return the deflation, where it pays and fits; otherwise none, and the run of probe 0 that told so.
 
-    That run may go on for up to `most_steps`.
+    That run may go on for up to `most_steps`. It has a basis if `keep_basis`.
     """
-    run = _look(operator, f, num_steps, most_steps, seeds, bar)
+    run = _look(operator, f, num_steps, most_steps, seeds, bar, keep_basis)
     if _pays(f, run):
         try:
             return deflation(operator, f, num_steps, seeds, bar, run), None
@@ -123,7 +126,13 @@ def deflation_that_pays(
 
 
 def _look(
-    operator: Operator, f: MatrixFunction, num_steps: int, most_steps: int, seeds: np.random.SeedSequence, bar: Any
+    operator: Operator,
+    f: MatrixFunction,
+    num_steps: int,
+    most_steps: int,
+    seeds: np.random.SeedSequence,
+    bar: Any,
+    keep_basis: bool,
 ) -> LanczosIteration:
     """Return the run of probe 0, whose Ritz values tell whether a deflation pays.
 
@@ -131,10 +140,12 @@ def _look(
     many steps, it has none and may go on as a sample, for up to `most_steps`.
     """
     steps = min(num_steps, operator.dim)
-    plan = plan_memory(operator, 1, steps, "auto" if f.is_identity else "none", "float64", None)
+    rows = "full" if keep_basis else "auto" if f.is_identity else "none"
+    plan = plan_memory(operator, 1, steps, rows, "float64", None)
+    most = OBSERVED_GROWTH * steps if keep_basis else 1 if plan.reorthogonalize == "full" else operator.dim
     iteration = LanczosIteration(
         operator.dim,
-        steps if plan.reorthogonalize == "full" else min(max(steps, most_steps), operator.dim),
+        min(max(steps, min(most, most_steps)), operator.dim),
         v0=probe(operator.dim, seeds, 0),
         like=operator.kind,
         reorthogonalize=plan.reorthogonalize,

@@ -9,9 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.arrays.cpu import Float64
+from fastlanczos.arrays.cpu import Float64, warn_of_lost_gradient
 from fastlanczos.engine.kinds import shared_of
-from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.errors import level_of_caller, warn_if_asymmetric
 from fastlanczos.gauss.brackets import Bounds
 from fastlanczos.gauss.truncation import algebraic_remainder, series_remainder
 from fastlanczos.operators.operator import Operator, as_operator
@@ -98,6 +98,7 @@ def diagonal(
     >>> bool(np.abs(e.value - np.diag(A)).max() < 0.2)
     True
     """
+    warn_of_lost_gradient(A, "diagonal")
     f = as_function(fun)
     operator = as_operator(A, dim, v0=like, shared=True)
     shared = shared_of(operator.kind)
@@ -145,7 +146,7 @@ def diagonal(
             done = _balance(entries, limit, bar, worth)
     if not done and exact is not None:
         return exact.diagonal_estimate(entries.num_matvecs)
-    warn_if_asymmetric(entries.asymmetry, entries.precision, stacklevel=2)
+    warn_if_asymmetric(entries.asymmetry, entries.precision)
     return entries.estimate()
 
 
@@ -199,7 +200,7 @@ def _balance(entries: _Entries, limit: int, bar: Any, exact: float) -> bool:
                     f"choice of probes {probes_error:.2g}. More steps (num_steps=, or max_matvecs= for more than "
                     "the limit) or, for the inverse of a kernel matrix, preconditioner= make it smaller",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=level_of_caller(),
                 )
             return True
         entries.begin_anew(2 * entries.num_steps, bar)

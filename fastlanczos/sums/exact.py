@@ -102,14 +102,14 @@ class Factorization:
     def estimate(self, num_matvecs: int) -> Estimate:
         """Return the sum as an estimate without error but rounding. `num_matvecs` were made before it was chosen."""
         asymmetry = self.asymmetry
-        warn_if_asymmetric(asymmetry, self.precision, stacklevel=3)
+        warn_if_asymmetric(asymmetry, self.precision)
         value, rounding = self.sum()
         return Estimate(value, 0.0, rounding, 0, num_matvecs, 0.0, self._info(asymmetry))
 
     def diagonal_estimate(self, num_matvecs: int) -> DiagonalEstimate:
         """Return the diagonal of f(A) alike."""
         asymmetry = self.asymmetry
-        warn_if_asymmetric(asymmetry, self.precision, stacklevel=3)
+        warn_if_asymmetric(asymmetry, self.precision)
         value, rounding = self.diagonal()
         nothing = np.zeros(self.dim)
         return DiagonalEstimate(value, nothing, rounding, nothing, 0, num_matvecs, self._info(asymmetry))

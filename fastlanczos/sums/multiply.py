@@ -12,10 +12,10 @@ from scipy.linalg import eigh_tridiagonal
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
-from fastlanczos.arrays.cpu import Float64, is_complex, is_tensor, on_device
+from fastlanczos.arrays.cpu import Float64, is_complex, is_tensor, on_device, warn_of_lost_gradient
 from fastlanczos.arrays.frameworks import framework_of
 from fastlanczos.engine.kinds import shared_of
-from fastlanczos.errors import warn_if_asymmetric
+from fastlanczos.errors import level_of_caller, warn_if_asymmetric
 from fastlanczos.gauss.truncation import fewer_steps
 from fastlanczos.krylov.drive import drive
 from fastlanczos.krylov.iteration import LanczosIteration
@@ -27,6 +27,7 @@ __all__ = ["funm_multiply", "lanczos_product"]
 
 _LOOK = 5  # steps between two looks at how much the product still changes, at least, and from 50 steps on ...
 _CHEAP = 64  # vectors that a product reads, up to which it is taken twice rather than a basis kept
+_SMALL = 512  # dimensions up to which the basis is kept, as all of their steps may be needed
 _SHARE = 10  # ... a tenth of those so far: a look takes their number cubed
 
 
@@ -100,6 +101,8 @@ def funm_multiply(
     >>> psi.dtype, round(float(np.linalg.norm(psi)), 9) == round(1000**0.5, 9)
     (dtype('complex128'), True)
     """
+    warn_of_lost_gradient(A, "funm_multiply")
+    warn_of_lost_gradient(b, "funm_multiply")
     f = replace(as_function(fun), may_be_complex=True)
     if reorthogonalize not in ("auto", "full", "none"):
         raise ValueError(f'reorthogonalize must be "auto", "full" or "none", got {reorthogonalize!r}')
@@ -123,7 +126,7 @@ def funm_multiply(
         raise ValueError("b has entries that are NaN or infinite")
     steps = min(num_steps, operator.dim)
     two_pass = reorthogonalize == "none" or on_device(b)
-    if reorthogonalize == "auto":
+    if reorthogonalize == "auto" and operator.dim > _SMALL:
         kind = operator.kind
         row = (16 if kind.is_complex else 8) * kind.longest(operator.dim)
         native = operator.native
@@ -147,9 +150,9 @@ def funm_multiply(
             f"f(A) b still changed by {worst:.1e} of its norm when num_steps={num_steps} was reached, above "
             f"tol={tol:.1e}",
             UserWarning,
-            stacklevel=2,
+            stacklevel=level_of_caller(),
         )
-    warn_if_asymmetric(asymmetry, precision, stacklevel=2)
+    warn_if_asymmetric(asymmetry, precision)
     shaped = np.stack(found, axis=1).reshape(columns.shape) if found else np.zeros_like(columns)
     if is_tensor(b):
         import torch
@@ -184,7 +187,7 @@ class _Product:
         last = now - np.pad(self.coefficients, (0, len(now) - len(self.coefficients)))
         self.coefficients, self.nodes = now, theta
         size = float(np.linalg.norm(now))
-        if run.breakdown or len(now) == self._dim:
+        if run.breakdown or (len(now) == self._dim and run.reorthogonalize == "full"):
             self.change = 0.0
         elif self._f.name == "inv":
             self.residual = run.residual_norm * float(abs(now[-1]))

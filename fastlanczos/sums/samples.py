@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,12 +19,13 @@ from fastlanczos.probes.draw import probe
 from fastlanczos.probes.intervals import short_tail, standard_error
 from fastlanczos.ranks.group import Group
 from fastlanczos.ranks.portions import in_portions
-from fastlanczos.sums.deflation import Deflation
+from fastlanczos.sums.deflation import OBSERVED_GROWTH, Deflation
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.functions import MatrixFunction
+from fastlanczos.sums.preconditioner import Preconditioned
 from fastlanczos.sums.rules import EXACT, Recurrence, Value, last_changes, values_of
 
-__all__ = ["Samples"]
+__all__ = ["Observer", "Samples"]
 
 _NEGLIGIBLE = 0.02  # of the probes' standard error: changes below it are not looked at more closely
 _SMALL = 512  # dimensions, which are few enough for all of their steps to be made, and are reorthogonalized
@@ -37,6 +38,20 @@ class _Measured(NamedTuple):
     max_projection: float
     precision: float
     products: int
+
+
+class Observer(Protocol):
+    """Who looks at the runs while they are in memory, with their bases."""
+
+    def precondition(self, inner: Preconditioned) -> None:
+        """Be told that runs are of R' A R."""
+
+    def take_out(self, known: Deflation) -> None:
+        """Be told what probes leave out."""
+
+    def see(self, index: int, run: LanczosIteration, num_steps: int, size: float) -> None:
+        """Look at the first steps of probe `index`, whose start vector has the squared norm `size`; again, where the
+        run has gone on."""
 
 
 class Samples:
@@ -56,7 +71,9 @@ class Samples:
         max_memory: int | None,
         bounds: Bounds | None = None,
         group: Group | None = None,
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer
         self._shared = shared_of(operator.kind)
         self._group = group  # among whose ranks the probes are shared out
         self.operator, self.f, self.seeds, self.max_memory = operator, f, seeds, max_memory
@@ -97,6 +114,8 @@ class Samples:
     def take_out(self, known: Deflation) -> None:
         """Leave a part that is known to it; there must be no samples yet."""
         self._taken_out, self._first = known, 1
+        if self._observer is not None:
+            self._observer.take_out(known)
 
     def draw(self, number: int, bar: Any) -> None:
         """Draw so many probes more."""
@@ -111,6 +130,7 @@ class Samples:
 
     def adopt(self, run: LanczosIteration) -> None:
         """Take a run from probe 0 as the first sample."""
+        self._see(self.count, run, float(self._rest))
         self._note(self._measure(run, float(self._rest), run.num_steps))
         if self._most_steps > self.num_steps:
             self._runs.append(run)
@@ -119,6 +139,8 @@ class Samples:
         """Take all probes to so many steps."""
         count, runs = self.count, list(self._runs)
         self.num_steps = min(num_steps, self._most_steps)
+        if runs and runs[0].max_steps < self.num_steps:  # their bases are too small
+            runs, self._runs = [], []
         self._clear()
         lockstep = self._plan(count).lockstep
         for first in range(0, len(runs), lockstep):
@@ -127,6 +149,7 @@ class Samples:
             drive(group, self.operator, bar=bar, until=self.num_steps)
             for run, steps in zip(group, before, strict=True):
                 size = self._sizes.get(self.count, float(self._rest))
+                self._see(self.count, run, size)
                 self._note(self._measure(run, size, run.num_steps - steps))
         self._run(range(len(runs), count), bar)
         self._evaluate()
@@ -202,7 +225,20 @@ class Samples:
         )
 
     def _plan(self, number: int) -> Any:
+        if self._observer is not None:
+            return plan_memory(self.operator, number, self._longest, "full", "float64", self.max_memory)
         return plan_memory(self.operator, number, self.num_steps, "none", "float64", self.max_memory)
+
+    @property
+    def _longest(self) -> int:
+        """How far new runs may go: with a basis, not as far as all."""
+        if self._observer is None:
+            return self._most_steps
+        return min(self._most_steps, OBSERVED_GROWTH * self.num_steps)
+
+    def _see(self, index: int, run: LanczosIteration, size: float) -> None:
+        if self._observer is not None:
+            self._observer.see(index, run, min(run.num_steps, self.num_steps), size)
 
     def _run(self, indices: range, bar: Any) -> None:
         if not indices:
@@ -217,7 +253,7 @@ class Samples:
     def _measured(self, indices: range, bar: Any) -> Iterator[_Measured]:
         """Run probes, and yield what is kept of each."""
         plan = self._plan(len(indices))
-        reorthogonalize = "full" if self.operator.dim <= _SMALL else "none"
+        reorthogonalize = "full" if self.operator.dim <= _SMALL or self._observer is not None else "none"
         free: list[LanczosIteration] = []  # whose memory is used again
         for first in range(0, len(indices), plan.lockstep):
             some = indices[first : first + plan.lockstep]
@@ -235,7 +271,7 @@ class Samples:
                 else:
                     run = LanczosIteration(
                         self.operator.dim,
-                        self._most_steps,
+                        self._longest,
                         v0=v0,
                         like=self.operator.kind,
                         reorthogonalize=reorthogonalize,
@@ -250,6 +286,7 @@ class Samples:
                     self._sizes[index] = size
                 else:
                     free.append(run)
+                self._see(index, run, size)
                 yield self._measure(run, size, run.num_steps)
 
     def _start(self, index: int) -> Any:

@@ -9,10 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from fastlanczos.arguments import as_dimension
+from fastlanczos.arrays.cpu import warn_of_lost_gradient
 from fastlanczos.engine.kinds import shared_of
 from fastlanczos.errors import warn_if_asymmetric
 from fastlanczos.gauss.brackets import Bounds
-from fastlanczos.operators.operator import as_operator
+from fastlanczos.operators.operator import Operator, as_operator
 from fastlanczos.probes.draw import seed_sequence
 from fastlanczos.ranks.group import as_group
 from fastlanczos.ranks.portions import agreed_seeds
@@ -20,12 +21,12 @@ from fastlanczos.sums.accuracy import Accuracy, balance, narrow
 from fastlanczos.sums.deflation import deflation, deflation_that_pays
 from fastlanczos.sums.estimate import Estimate
 from fastlanczos.sums.exact import Factorization
-from fastlanczos.sums.functions import as_function
+from fastlanczos.sums.functions import MatrixFunction, as_function
 from fastlanczos.sums.preconditioner import preconditioned, require_no_diagonal
-from fastlanczos.sums.samples import Samples
+from fastlanczos.sums.samples import Observer, Samples
 from fastlanczos.sums.xtrace import xtrace
 
-__all__ = ["logdet", "trace"]
+__all__ = ["logdet", "trace", "trace_of"]
 
 _FIRST_STEPS, _MOST_STEPS = 50, 3200
 _FIRST_STEPS_PRECONDITIONED = 10
@@ -137,8 +138,46 @@ def trace(
     >>> bool(low < np.log(d).sum() < high)
     True
     """
-    f = as_function(fun)
-    operator = as_operator(A, dim, v0=like, shared=True)
+    warn_of_lost_gradient(A, "logdet" if fun == "log" else "trace")
+    return trace_of(
+        as_operator(A, dim, v0=like, shared=True),
+        as_function(fun),
+        num_probes=num_probes,
+        num_steps=num_steps,
+        rtol=rtol,
+        atol=atol,
+        max_matvecs=max_matvecs,
+        method=method,
+        bounds=bounds,
+        preconditioner=preconditioner,
+        diagonal=diagonal,
+        seed=seed,
+        max_memory=max_memory,
+        progress=progress,
+        group=group,
+    )
+
+
+def trace_of(
+    operator: Operator,
+    f: MatrixFunction,
+    *,
+    num_probes: int | None = None,
+    num_steps: int | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_matvecs: int | None = None,
+    method: str = "auto",
+    bounds: Any = None,
+    preconditioner: Any = None,
+    diagonal: Any = None,
+    seed: Any = None,
+    max_memory: int | None = None,
+    progress: bool = False,
+    group: Any = None,
+    observer: Observer | None = None,
+) -> Estimate:
+    """Do what `trace` says; the `observer` sees every run, with its basis, and what was taken out."""
     shared = shared_of(operator.kind)
     if shared is not None:
         if group is not None:
@@ -173,11 +212,13 @@ def trace(
     if preconditioner is not None:
         inner = preconditioned(operator, f, preconditioner, diagonal, num_probes * _FIRST_STEPS, seeds)
         operator, within, f, method = inner.operator, inner.bounds, inner.f, "hutchinson"
+        if observer is not None:
+            observer.precondition(inner)
     else:
         require_no_diagonal(diagonal)
     most_steps = (_MOST_STEPS if balancing else num_steps) if accuracy is None else accuracy.most_steps(num_steps)
     portions = members if shared is None else None
-    samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, within, portions)
+    samples = Samples(operator, f, num_steps, most_steps, seeds, max_memory, within, portions, observer)
     if inner is not None:
         samples.offset, samples.transform = inner.known, inner.transform
     with tqdm(
@@ -193,7 +234,7 @@ def trace(
             if method == "deflated":
                 samples.take_out(deflation(operator, f, steps, seeds, bar))
             else:
-                known, run = deflation_that_pays(operator, f, steps, most_steps, seeds, bar)
+                known, run = deflation_that_pays(operator, f, steps, most_steps, seeds, bar, observer is not None)
                 if run is None:
                     samples.take_out(known)
                 else:
@@ -207,7 +248,7 @@ def trace(
             done = narrow(samples, accuracy, num_probes, bar, worth)
     if not done and exact is not None:
         return exact.estimate(samples.num_matvecs)
-    warn_if_asymmetric(samples.asymmetry, samples.precision, stacklevel=2)
+    warn_if_asymmetric(samples.asymmetry, samples.precision)
     estimate = samples.estimate()
     if inner is None:
         return estimate

@@ -1,4 +1,4 @@
-"""Information about this build: `show_config` and `get_include`."""
+"""Information about this build: `show_config`, `get_include` and `get_library`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastlanczos.arrays.memory import available_memory
 from fastlanczos.engine.cuda import cuda_report
 from fastlanczos.system.threads import get_num_threads
 
-__all__ = ["config", "get_include", "show_config"]
+__all__ = ["config", "get_include", "get_library", "show_config"]
 
 _PACKAGES = ("numpy", "scipy", "tqdm", "torch", "matplotlib", "scikit-learn", "cupy", "jax", "numba")
 
@@ -31,6 +31,22 @@ def get_include() -> str:
     package = Path(__file__).parent.parent
     installed = package / "include"
     return str(installed if installed.exists() else package.parent / "csrc" / "include")  # a development install
+
+
+def get_library() -> str:
+    """Return the path of the library that has the functions of `fastlanczos.h`, for ctypes, Numba, Julia.
+
+    It is a Python extension, and loads in a Python process. A program without Python compiles
+    `fastlanczos/c_interface.cpp` in the folder that `get_include` tells.
+
+    Examples
+    --------
+    >>> import ctypes
+    >>> import fastlanczos as fl
+    >>> ctypes.CDLL(fl.get_library()).fastlanczos_interface_version()
+    1
+    """
+    return str(_core.__file__)
 
 
 def config() -> dict[str, dict[str, Any]]:

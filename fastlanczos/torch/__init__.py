@@ -1,4 +1,4 @@
-"""Curvature of PyTorch models as operators: Hessian, Gauss-Newton and Fisher over a whole data set."""
+"""Curvature of PyTorch models as operators, and sums, f(A) b and eigenpairs with gradients."""
 
 import sys as _sys
 
@@ -15,6 +15,12 @@ from fastlanczos.curvature.memory import Memory
 from fastlanczos.curvature.operator import CurvatureOperator
 from fastlanczos.curvature.preconditioned import PreconditionedOperator
 from fastlanczos.curvature.schedule import Schedule
+from fastlanczos.gradients.diagonal import diagonal
+from fastlanczos.gradients.eigenpairs import eigsh
+from fastlanczos.gradients.estimate import DifferentiableEstimate, GradientEstimate
+from fastlanczos.gradients.multiply import funm_multiply
+from fastlanczos.gradients.singular import svds
+from fastlanczos.gradients.sums import logdet, trace
 from fastlanczos.tracking.callbacks import lightning_callback, tensorboard_writer, trainer_callback, wandb_writer
 from fastlanczos.tracking.measure import measure
 from fastlanczos.tracking.measurement import Measurement
@@ -34,9 +40,11 @@ for _name, _moved in {
 __all__ = [
     "CurvatureOperator",
     "DamagedRecordWarning",
+    "DifferentiableEstimate",
     "FisherOperator",
     "GGNOperator",
     "GradientConcentration",
+    "GradientEstimate",
     "HessianOperator",
     "Measurement",
     "Memory",
@@ -44,11 +52,17 @@ __all__ = [
     "Records",
     "Schedule",
     "SpectrumTracker",
+    "diagonal",
+    "eigsh",
+    "funm_multiply",
     "gradient_concentration",
     "lightning_callback",
+    "logdet",
     "measure",
     "predict_loss",
+    "svds",
     "tensorboard_writer",
+    "trace",
     "trainer_callback",
     "wandb_writer",
 ]

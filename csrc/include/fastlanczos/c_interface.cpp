@@ -1,0 +1,2 @@
+// The one file to compile for programs that use fastlanczos.h.
+#include "c_interface.hpp"
