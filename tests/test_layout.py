@@ -24,7 +24,7 @@ FLOORS = [
     {"density", "eigenpairs", "sums", "model"},
     {"curvature", "singular"},
     {"tracking", "gradients"},
-    {"torch", "report"},
+    {"torch", "report", "jax"},
     {"study"},
     {"cli"},
 ]

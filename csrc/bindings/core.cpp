@@ -9,6 +9,7 @@
 #include "gram.hpp"
 #include "matvec.hpp"
 #include "run.hpp"
+#include "xla.hpp"
 
 #if defined(_WIN32)
 #define FASTLANCZOS_EXPORT extern "C" __declspec(dllexport)

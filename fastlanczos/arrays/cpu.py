@@ -51,8 +51,8 @@ def warn_of_lost_gradient(A: Any, function: str) -> None:
     if torch is None or not torch.is_grad_enabled():
         return
     warnings.warn(
-        f"A requires a gradient, and fastlanczos.{function} returns plain numbers: fastlanczos.torch.{function} carries "
-        "it. Pass A.detach(), or call under torch.no_grad(), if you do not want it",
+        f"A requires a gradient, and fastlanczos.{function} returns plain numbers: fastlanczos.torch.{function} "
+        "carries it. Pass A.detach(), or call under torch.no_grad(), if you do not want it",
         UserWarning,
         stacklevel=level_of_caller(),
     )

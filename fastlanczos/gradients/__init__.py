@@ -12,6 +12,7 @@ No graph of a Lanczos run is kept. A derivative takes products with the graph on
 | `sums`        | the public functions `trace` and `logdet`                             |
 | `estimate`    | their result                                                          |
 | `pairs`       | what the runs of their probes leave for the gradient                  |
+| `compiled`    | the same as one operator, inside torch.compile                        |
 | `diagonal`    | the public function `diagonal`                                        |
 | `multiply`    | the public function `funm_multiply`                                   |
 | `eigenpairs`  | the public function `eigsh`                                           |

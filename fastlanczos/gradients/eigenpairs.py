@@ -35,9 +35,9 @@ def eigsh(
 ) -> Any:
     """Find k eigenpairs, with gradients of the values, v' dA v, and of the vectors.
 
-    A vector's derivative is (lambda - A)^+ dA v: its part among the k vectors is a sum over them, and the rest is solved
-    for by MINRES to a relative residual of 1e-10, one solve for each vector that has a gradient. It does not exist
-    where values coincide, but where the loss depends only on the space of the copies.
+    A vector's derivative is (lambda - A)^+ dA v: its part among the k vectors is a sum over them, and the rest comes
+    from MINRES to a relative residual of 1e-10, one solve for each vector that has a gradient. It does not exist where
+    values coincide, but where the loss depends only on the space of the copies.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fastlanczos.sums.estimate import Estimate
+from fastlanczos.sums.estimate import DiagonalEstimate, Estimate
 
 __all__ = ["DifferentiableEstimate", "GradientEstimate"]
 
@@ -32,19 +32,19 @@ class GradientEstimate:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DifferentiableEstimate:
-    """A number estimated from random probes, with a gradient.
+    """A number, or a diagonal, estimated from random probes, with a gradient.
 
     Attributes
     ----------
-    value : Tensor, shape (), float64
+    value : Tensor, shape () or (n,), float64
         The estimate. Its gradient is an unbiased estimate of the true value's, from the same probes and Krylov spaces.
-    estimate : fastlanczos.Estimate
+    estimate : fastlanczos.Estimate or DiagonalEstimate
         The same without a gradient. Its attributes and methods are found here too: std_error, quadrature_error,
         num_probes, num_matvecs, info, interval(), half_width().
     """
 
     value: torch.Tensor
-    estimate: Estimate
+    estimate: Estimate | DiagonalEstimate
     _gradients: Callable[[Sequence[torch.Tensor]], list[GradientEstimate]] = field(repr=False)
 
     def gradient(self, *inputs: torch.Tensor) -> list[GradientEstimate]:
@@ -85,7 +85,7 @@ class DifferentiableEstimate:
         return getattr(self.estimate, name)
 
     def __float__(self) -> float:
-        return float(self.estimate)
+        return float(self.value.detach())
 
     def __repr__(self) -> str:
         return f"{self.estimate!r}, with a gradient" if self.value.requires_grad else repr(self.estimate)

@@ -1,4 +1,4 @@
-"""A as an operator, together with the tensors that it depends on, and gradients of left' A right with respect to them."""
+"""A as an operator, the tensors that it depends on, and gradients of left' A right with respect to them."""
 
 from __future__ import annotations
 
@@ -56,17 +56,21 @@ class Operand:
         return torch.stack([_multiply(self.source, v) for v in block.unbind(1)], dim=1)
 
     def gradients(
-        self, left: torch.Tensor, right: torch.Tensor, *, symmetric: bool = True
+        self, left: torch.Tensor, right: torch.Tensor, *, diagonal: torch.Tensor | None = None
     ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of the sum of left * (A right), columns (n, p), with respect to `tensors`.
 
-        That of a matrix is symmetric, since A is, unless it is said not to be; a sparse one's has its pattern.
+        That of a matrix is symmetric, since A is; a sparse one's has its pattern. A dense one's may have a `diagonal`
+        added, (n,).
         """
         if not self.tensors:
             return ()
         left, right = left.detach(), right.detach()  # a function's own outputs, saved for its gradient, lead back to it
         if self.is_matrix:
-            return (matrix_gradient(self.source, left, right, symmetric),)
+            gradient = matrix_gradient(self.source, left, right)
+            if diagonal is not None:
+                gradient.diagonal().add_(diagonal)
+            return (gradient,)
         with torch.enable_grad():
             if self.by_block:
                 return self._pulled_back(self.products(right), left)
@@ -87,14 +91,13 @@ class Operand:
                 )
             return (matrix_gradient(self.source, left, right),)
         y = self.products(right)
-        return torch.autograd.grad(y, self.tensors, left.to(y), allow_unused=True, create_graph=True)
+        return tuple(torch.autograd.grad(y, self.tensors, left.to(y), allow_unused=True, create_graph=True))
 
     def _pulled_back(self, y: torch.Tensor, left: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if not y.requires_grad:
             return (None,) * len(self.tensors)
-        return torch.autograd.grad(
-            y, self.tensors, left.to(dtype=y.dtype, device=y.device), allow_unused=True, retain_graph=True
-        )
+        left = left.to(dtype=y.dtype, device=y.device)
+        return tuple(torch.autograd.grad(y, self.tensors, left, allow_unused=True, retain_graph=True))
 
 
 def as_operand(A: Any, dim: int | None, like: Any, name: str) -> Operand:

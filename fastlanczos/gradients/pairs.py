@@ -12,7 +12,7 @@ from fastlanczos.arrays.cpu import Float64
 from fastlanczos.krylov.iteration import LanczosIteration
 from fastlanczos.sums.deflation import Deflation
 from fastlanczos.sums.functions import MatrixFunction
-from fastlanczos.sums.preconditioner import Preconditioned
+from fastlanczos.sums.preconditioner import LowRank, Preconditioned
 
 __all__ = ["Pairs"]
 
@@ -68,7 +68,12 @@ class Pairs:
 
     def drawn(self) -> torch.Tensor:
         """Return the probes themselves, (n, p)."""
-        return torch.stack([torch.as_tensor(w) for w, _ in self._probes.values()], dim=1)
+        return self._columns(0)
+
+    def _columns(self, which: int) -> torch.Tensor:
+        """Return w or u of every probe; there is none where all is known exactly."""
+        some = [torch.as_tensor(pair[which]) for pair in self._probes.values()]
+        return torch.stack(some, dim=1) if some else torch.zeros((self._dim, 0), dtype=torch.float64)
 
     def known(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return left and right (n, r) of what is known exactly."""
@@ -76,12 +81,25 @@ class Pairs:
         rows = torch.as_tensor(np.asarray(vectors))
         return rows.T * torch.from_numpy(np.ascontiguousarray(weights)), rows.T
 
-    def probes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return left and right (n, p) of the probes, of which the mean is to be taken."""
-        w, u = (torch.stack([torch.as_tensor(pair[i]) for pair in self._probes.values()], dim=1) for i in (0, 1))
+    def control(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """Return left, right (n, r) and a diagonal (n,) whose sum is P^-1, where log det P is known and P of low rank.
+
+        tr(K^-1 dK) = tr(P^-1 dK) + tr((K^-1 - P^-1) dK): P is near K, and the probes estimate the rest only.
+        """
+        inner = self._preconditioned
+        if inner is None or self._of_inverse or not isinstance(inner.P, LowRank):
+            return None
+        root = 1.0 / np.sqrt(inner.P.diagonal)
+        rows = inner.P.U * root[:, None]
+        weights = -inner.P.g / (1.0 + inner.P.g)
+        return torch.from_numpy(rows * weights), torch.from_numpy(rows), torch.from_numpy(root**2)
+
+    def probes(self, controlled: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return left and right (n, p) of the probes, of which the mean is to be taken; less P^-1 if `controlled`."""
+        w, u = self._columns(0), self._columns(1)
         inner = self._preconditioned
         if inner is not None:
             w, u = (torch.from_numpy(inner.P.inverse_root(x.numpy())) for x in (w, u))
         if self._of_inverse:
             return -u, u
-        return u, w
+        return (u - w if controlled else u), w

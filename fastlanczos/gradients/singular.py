@@ -143,7 +143,7 @@ class _Rectangular:
                 y = torch.stack([self._A[0](v) for v in right.unbind(1)], dim=1)
             else:
                 y = self._A.matmul(right)
-            return torch.autograd.grad(y, self.tensors, left.to(y), allow_unused=True, retain_graph=True)
+            return tuple(torch.autograd.grad(y, self.tensors, left.to(y), allow_unused=True, retain_graph=True))
 
 
 class _Triplets(torch.autograd.Function):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastlanczos.gradients.compiled import trace_inside
 from fastlanczos.gradients.derivatives import derivative_of, function_of, slope_of
 from fastlanczos.gradients.estimate import DifferentiableEstimate, GradientEstimate
 from fastlanczos.gradients.multiply import funm_multiply
@@ -74,6 +75,8 @@ def trace(
     >>> bool(torch.allclose(A.grad, torch.linalg.matrix_exp(A.detach())))
     True
     """
+    if torch.compiler.is_compiling():
+        return trace_inside(A, fun, options)
     if options.get("group") is not None:
         raise ValueError("gradients are of one process: group= is for fastlanczos.trace")
     operand = as_operand(A, dim, like, "trace")
@@ -138,6 +141,7 @@ class _Exactly:
 
     def __init__(self, operand: Operand, left: torch.Tensor, right: torch.Tensor) -> None:
         self.operand, self._left, self._right = operand, left, right
+        self.diagonal = None
 
     def pairs(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return left and right of all."""
@@ -157,20 +161,28 @@ class _Sampled:
 
     def __init__(self, operand: Operand, pairs: Pairs) -> None:
         self.operand, self._preconditioned = operand, pairs.is_preconditioned
+        control = pairs.control() if operand.is_matrix and operand.source.layout == torch.strided else None
+        known, self.diagonal = pairs.known(), None
+        if control is not None:
+            known = torch.cat([known[0], control[0]], dim=1), torch.cat([known[1], control[1]], dim=1)
+            self.diagonal = control[2].to(operand.device)
         self._known, self._probes = (
-            tuple(x.to(operand.device, torch.float64) for x in some) for some in (pairs.known(), pairs.probes())
+            tuple(x.to(operand.device, torch.float64) for x in some)
+            for some in (known, pairs.probes(controlled=control is not None))
         )
         self._drawn = pairs.drawn().to(operand.device, torch.float64)
 
     def pairs(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return left and right of all, in one block."""
         left, right = self._probes
-        left = torch.cat([self._known[0], left / left.shape[1]], dim=1)
+        left = torch.cat([self._known[0], left / max(1, left.shape[1])], dim=1)
         return left, torch.cat([self._known[1], right], dim=1)
 
     def each(self) -> list[tuple[torch.Tensor | None, ...]]:
         """Return what the gradients would be by each probe alone."""
-        exact = self.operand.gradients(*self._known)
+        exact = self.operand.gradients(*self._known, diagonal=self.diagonal)
+        if self._probes[0].shape[1] == 0:
+            return [exact]
         return [
             tuple(b if a is None else a if b is None else a + b for a, b in zip(exact, self._of(j), strict=True))
             for j in range(self._probes[0].shape[1])
@@ -185,7 +197,9 @@ class _Sampled:
         if self._preconditioned:
             raise NotImplementedError("a preconditioned sum has no second derivative: leave preconditioner= out")
         known, drawn = self._known[1], self._drawn
-        weights = torch.cat([known.new_ones(known.shape[1]), drawn.new_full((drawn.shape[1],), 1 / drawn.shape[1])])
+        weights = torch.cat(
+            [known.new_ones(known.shape[1]), drawn.new_full((drawn.shape[1],), 1 / max(1, drawn.shape[1]))]
+        )
         return torch.cat([known, drawn], dim=1), weights
 
 
@@ -239,7 +253,8 @@ class _Sum(torch.autograd.Function):
         operand: Operand = ctx.parts.operand
         if not torch.is_grad_enabled():
             left, right = ctx.parts.pairs()
-            return None, None, None, *operand.gradients(float(scale) * left, right)
+            diagonal = None if ctx.parts.diagonal is None else float(scale) * ctx.parts.diagonal
+            return None, None, None, *operand.gradients(float(scale) * left, right, diagonal=diagonal)
         right, weights = ctx.parts.fixed()
         c, g = slope_of(ctx.fun)
         left = c * funm_multiply(operand.source, g, right, operand.operator.dim, tol=1e-12)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cases.gradients import FUNCTIONS, dense_function, gradients, hyperparameters, kernel, named
+from cases.gradients import FUNCTIONS, dense_function, hyperparameters, kernel, named
 
 import fastlanczos.torch as flt
 
