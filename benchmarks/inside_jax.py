@@ -111,7 +111,7 @@ def main(arguments=None):
     axes.bar(places + 0.2, [row["vmap, s"] for row in rows], 0.4, label=f"vmap, 10 runs, n = {small:,}")
     axes.set_xticks(places, [row["solver"] for row in rows])
     axes.set_ylabel("seconds")
-    axes.legend()
+    axes.legend(loc="upper left")
     write(options.output, "inside_jax", {"n": n, "steps": m, "rows": rows, "difference": differ}, figure)
 
 
