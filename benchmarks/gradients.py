@@ -155,7 +155,7 @@ def main(arguments=None):
     axes = figure.add_subplot()
     for row in rows:
         ours = row["solver"].startswith("flt")
-        axes.loglog(row["seconds"], row["d length"], "o" if ours else "s", label=row["solver"])
+        axes.semilogy(row["seconds"], row["d length"], "o" if ours else "s", label=row["solver"])
     axes.set_xlabel("seconds, value and gradient")
     axes.set_ylabel("relative error of the gradient (length)")
     axes.legend(fontsize=7)
