@@ -11,9 +11,9 @@ from fastlanczos.errors import warn_if_asymmetric
 def test_warned_above_a_hundred_times_the_precision(precision):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_if_asymmetric(99 * precision, precision, stacklevel=1)
+        warn_if_asymmetric(99 * precision, precision)
     with pytest.warns(fl.AsymmetryWarning, match=f"their precision explains only {precision:.0e}"):
-        warn_if_asymmetric(101 * precision, precision, stacklevel=1)
+        warn_if_asymmetric(101 * precision, precision)
 
 
 def test_not_finite_is_a_value_error_that_says_where():

@@ -147,7 +147,7 @@ def quadrature(alpha: Any, beta: Any) -> tuple[Any, Any]:
     >>> jax.config.update("jax_enable_x64", True)
     >>> import fastlanczos.jax as flj
     >>> nodes, weights = flj.quadrature(jnp.array([0.0, 0.0]), jnp.array([1.0]))
-    >>> nodes.tolist(), weights.round(12).tolist()
+    >>> nodes.round(12).tolist(), weights.round(12).tolist()
     ([-1.0, 1.0], [0.5, 0.5])
     """
     alpha, beta = jnp.asarray(alpha), jnp.asarray(beta)
