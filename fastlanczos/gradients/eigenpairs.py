@@ -25,6 +25,7 @@ _INVARIANT = 1e-6  # of the vectors' gradient that may depend on the basis of co
 def eigsh(
     A: Any,
     k: int = 6,
+    M: Any = None,
     sigma: float | None = None,
     which: str = "LM",
     *,
@@ -45,8 +46,10 @@ def eigsh(
         As in `trace`.
     k, sigma, which, return_eigenvectors
         As in `fastlanczos.eigsh`.
+    M
+        None: pencils have no gradient here.
     **options
-        As in `fastlanczos.eigsh`, but M, Minv, mode and interval.
+        As in `fastlanczos.eigsh`, but Minv, mode and interval.
 
     Returns
     -------
@@ -76,6 +79,7 @@ def eigsh(
     >>> A.grad.diagonal()[-4:].round(decimals=9).tolist()
     [0.0, 1.0, 1.0, 1.0]
     """
+    options["M"] = M
     for name in ("M", "Minv", "interval", "mode"):
         if options.get(name) not in (None, "normal") if name == "mode" else options.get(name) is not None:
             raise ValueError(f"{name}= has no gradient here: fastlanczos.eigsh takes it")

@@ -22,6 +22,8 @@ __all__ = ["svds"]
 def svds(
     A: Any,
     k: int = 6,
+    ncv: int | None = None,
+    tol: float = 0,
     which: str = "LM",
     *,
     dim: tuple[int, int] | None = None,
@@ -39,7 +41,7 @@ def svds(
     A : tensor, linear_operator, or pair of callables
         Real, (m, n): a dense or sparse (COO, CSR) tensor, one of linear_operator's, or functions of tensors x -> A x
         and y -> A' y, with dim=(m, n).
-    k, which
+    k, ncv, tol, which
         As in `fastlanczos.svds`.
     dim : (int, int), optional
         Shape of A, for a pair of functions.
@@ -73,7 +75,7 @@ def svds(
     if options.get("center") is not None and options["center"] is not False:
         raise ValueError("center= has no gradient here: fastlanczos.svds takes it")
     matrix = _Rectangular(A, dim, like)
-    found = without_gradient(matrix.plain, k, which=which, dim=matrix.dim, **options)
+    found = without_gradient(matrix.plain, k, ncv, tol, which, dim=matrix.dim, **options)
     u, s, vt = (torch.as_tensor(np.asarray(on_host(x))) for x in found[:3])
     if matrix.tensors and torch.is_grad_enabled():
         u, s, vt = _Triplets.apply(matrix, u, s, vt, *matrix.tensors)
