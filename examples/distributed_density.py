@@ -49,4 +49,5 @@ print(f"rank {rank}: {H.local_dim} of {H.shape[0]} entries of each vector, {len(
 if rank == 0:
     print(density)
     density.plot().figure.savefig("distributed_density.png")
+dist.barrier()  # a rank that leaves while others draw would take the group's store along
 dist.destroy_process_group()

@@ -18,10 +18,14 @@ STEPS, EXPONENT, BREAKDOWN, MAX_PROJECTION, NOT_FINITE, SCALARS = 0, 2, 3, 5, 6,
 _ALIASES = {i: i for i in range(4)}
 
 
-@cache
-def _registered() -> None:
+def _ready() -> None:
     if not jax.config.jax_enable_x64:
         raise TypeError('float64 is switched off in JAX: call jax.config.update("jax_enable_x64", True) first')
+    _register()
+
+
+@cache
+def _register() -> None:
     library = ctypes.CDLL(_core.__file__)
     for name in ("start", "step", "quadrature"):
         target = jax.ffi.pycapsule(getattr(library, f"fastlanczos_xla_{name}"))
@@ -37,7 +41,7 @@ def begin(v0: Any, max_steps: int, rows: str | None) -> tuple[Any, ...]:
 
     Every caller carries the four on, and XLA keeps them where they are.
     """
-    _registered()
+    _ready()
     n, m = v0.shape[0], max_steps
     recent = {None: n, "float32": 2 * n, "float64": 0}[rows]
     run = (
@@ -62,7 +66,7 @@ def step(run: tuple[Any, ...], product: Any) -> tuple[Any, ...]:
 
 def nodes_and_weights(alpha: Any, beta: Any) -> tuple[Any, Any]:
     """Return eigenvalues and squared first components of eigenvectors, (..., m) each."""
-    _registered()
+    _ready()
     shape = jax.ShapeDtypeStruct(alpha.shape, jnp.float64)
     call = jax.ffi.ffi_call("fastlanczos_quadrature", (shape, shape), vmap_method="broadcast_all")
     nodes, weights = call(alpha.astype("float64"), beta.astype("float64"))

@@ -36,10 +36,12 @@ def test_torch_converts_and_arranges_without_copies_it_does_not_need():
 
 def test_jax_hands_out_copies_and_wants_float64():
     jax = pytest.importorskip("jax")
-    with pytest.raises(TypeError, match="jax_enable_x64"):
-        FRAMEWORKS["jax"](jax.numpy.zeros(1))
-    jax.config.update("jax_enable_x64", True)
+    before = jax.config.jax_enable_x64  # other tests of this process may have switched it on
     try:
+        jax.config.update("jax_enable_x64", False)
+        with pytest.raises(TypeError, match="jax_enable_x64"):
+            FRAMEWORKS["jax"](jax.numpy.zeros(1))
+        jax.config.update("jax_enable_x64", True)
         framework = framework_of(jax.numpy.zeros(1), "v0")
         x = jax.numpy.asarray(RNG.normal(size=4))
         assert framework.cast(x, "float64").unsafe_buffer_pointer() != x.unsafe_buffer_pointer()
@@ -48,4 +50,4 @@ def test_jax_hands_out_copies_and_wants_float64():
         assert framework.empty((2, 3), "float32").dtype == np.float32
         np.testing.assert_array_equal(framework.to_numpy(framework.from_numpy(np.arange(3.0))), np.arange(3.0))
     finally:
-        jax.config.update("jax_enable_x64", False)
+        jax.config.update("jax_enable_x64", before)
