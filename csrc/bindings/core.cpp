@@ -6,6 +6,7 @@
 #include "complex_matvec.hpp"
 #include "fastlanczos/c_interface.hpp"
 #include "fastlanczos/tridiagonal.hpp"
+#include "flat.hpp"
 #include "gram.hpp"
 #include "matvec.hpp"
 #include "run.hpp"
@@ -188,6 +189,7 @@ PYBIND11_MODULE(_core, module) {
         .def_property_readonly("alpha", [](const Bidiagonal& b) { return py::array(py::cast(b.run().alpha())); })
         .def_property_readonly("beta", [](const Bidiagonal& b) { return py::array(py::cast(b.run().beta())); });
 
+    flat_calls::define(module);
     module.def("step_together", &step_together, py::arg("runs"), py::arg("products"));
     module.def("advance", &advance, py::arg("runs"), py::arg("matvec"), py::arg("products"), py::arg("max_steps"),
                py::arg("seconds"));

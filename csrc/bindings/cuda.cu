@@ -4,6 +4,7 @@
 // compiler on the emulation in tests/csrc/cuda_emulation.
 #include "device_run.hpp"
 #include "fastlanczos/cuda/tridiagonal.cuh"
+#include "flat_device.hpp"
 
 namespace {
 
@@ -286,6 +287,13 @@ void synchronize(int device, std::uintptr_t stream) {
 
 PYBIND11_MODULE(_cuda, module) {
     module.doc() = "The Lanczos step and the quadrature of tridiagonals on a CUDA device.";
+    py::register_local_exception_translator([](std::exception_ptr thrown) {
+        try {
+            if (thrown) std::rethrow_exception(thrown);
+        } catch (const OutOfDeviceMemory& problem) {
+            PyErr_SetString(PyExc_MemoryError, problem.what());
+        }
+    });
 
     py::class_<Run>(module, "Run")
         .def(py::init<Index, Index, const std::string&, py::object, py::object, py::object, py::object, py::object,
@@ -325,6 +333,12 @@ PYBIND11_MODULE(_cuda, module) {
         .def_property_readonly("max_projection", &Run::max_projection);
 
     module.def("step", &Run::step, py::arg("runs"), py::arg("products"), py::arg("stream"));
+    module.def("begin_flat", &begin_flat, py::arg("basis"), py::arg("candidate"), py::arg("recent"), py::arg("state"),
+               py::arg("v0"), py::arg("stream"));
+    module.def("step_flat", &step_flat, py::arg("basis"), py::arg("candidate"), py::arg("recent"), py::arg("state"),
+               py::arg("product"), py::arg("stream"));
+    module.def("read_flat", &read_flat, py::arg("basis"), py::arg("candidate"), py::arg("recent"), py::arg("state"),
+               py::arg("numbers"), py::arg("stream"));
     module.def("workspace_entries", &workspace_entries, py::arg("dim"), py::arg("max_steps"), py::arg("storage"),
                py::arg("device"));
     module.def("quadrature", &quadrature, py::arg("count"), py::arg("m"), py::arg("alpha"), py::arg("beta"),

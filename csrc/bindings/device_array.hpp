@@ -11,15 +11,20 @@
 
 namespace py = pybind11;
 
-// Raises what a CUDA call reports.
+// MemoryError in Python. Not raised there at once: XLA's threads do not hold the GIL.
+class OutOfDeviceMemory : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+// Throws what a CUDA call reports.
 inline void checked(cudaError_t status, const char* what) {
     if (status == cudaSuccess) return;
     (void)cudaGetLastError();
     const std::string message =
         std::string(what) + ": CUDA reports " + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) + ")";
     if (status != cudaErrorMemoryAllocation) throw std::runtime_error(message);
-    PyErr_SetString(PyExc_MemoryError, message.c_str());
-    throw py::error_already_set();
+    throw OutOfDeviceMemory(message);
 }
 
 // Makes a device the current one as long as it lives.

@@ -103,23 +103,24 @@ def lanczos(
     def advance(run: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], None]:
         return engine.step(run, matvec(run[1].astype(v0.dtype))), None
 
-    (basis, _, _, scalars), _ = jax.lax.scan(advance, run, None, length=m)
-    steps = scalars[engine.STEPS].astype(int)
-    unit = jnp.ldexp(1.0, scalars[engine.EXPONENT].astype(int))
+    run, _ = jax.lax.scan(advance, run, None, length=m)
+    numbers = engine.read(run)
+    steps = numbers[engine.STEPS].astype(int)
+    unit = jnp.ldexp(1.0, numbers[engine.EXPONENT].astype(int))
     places = jnp.arange(m)
-    alpha, beta, h = scalars[engine.SCALARS :].reshape(3, m)
+    alpha, beta, h = numbers[engine.NUMBERS :].reshape(3, m)
     alpha = jnp.where(places < steps, alpha, 0.0) * unit
     beta = jnp.where(places < steps, beta, 0.0) * unit
     overlap = 0.0 if reorthogonalize == "none" else jnp.where(places < steps, h * h, 0.0).sum()
-    ended = scalars[engine.BREAKDOWN] > 0.0
+    ended = numbers[engine.BREAKDOWN] > 0.0
     left = beta[jnp.maximum(steps - 1, 0)] * jnp.sqrt(1.0 - jnp.where(ended, 0.0, overlap))
     return LanczosArrays(
         alpha,
         jnp.where(places < steps - 1, beta, 0.0)[: m - 1],
-        basis if reorthogonalize == "full" else None,
+        run[0][:, : v0.shape[0]] if reorthogonalize == "full" else None,
         jnp.where(steps > 0, left, 0.0),
         steps,
-        scalars[engine.NOT_FINITE] == 0.0,
+        numbers[engine.NOT_FINITE] == 0.0,
     )
 
 
