@@ -142,6 +142,22 @@ class Bidiagonal:
     @property
     def beta(self) -> NDArray[np.float64]: ...
 
+def begin_flat(
+    basis: NDArray[np.floating],
+    candidate: NDArray[np.float64],
+    recent: NDArray[np.float64],
+    state: NDArray[np.float64],
+    v0: NDArray[np.float64],
+) -> None: ...
+def step_flat(
+    basis: NDArray[np.floating],
+    candidate: NDArray[np.float64],
+    recent: NDArray[np.float64],
+    state: NDArray[np.float64],
+    product: NDArray[np.float64],
+) -> None: ...
+def read_flat(state: NDArray[np.float64]) -> NDArray[np.float64]: ...
+def rotate(rows: NDArray[np.float64], rotation: NDArray[np.float64]) -> None: ...
 def step_together(runs: Sequence[Run], products: NDArray[np.float64]) -> list[Outcome]: ...
 def advance(
     runs: Sequence[Run], matvec: Matvec, products: NDArray[np.float64], max_steps: int, seconds: float

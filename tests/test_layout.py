@@ -23,7 +23,7 @@ FLOORS = [
     {"krylov"},
     {"density", "eigenpairs", "sums", "model"},
     {"curvature", "singular"},
-    {"tracking", "gradients"},
+    {"tracking", "gradients", "traceable"},
     {"torch", "report", "jax"},
     {"study"},
     {"cli"},

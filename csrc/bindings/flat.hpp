@@ -40,6 +40,18 @@ void with_vector(py::array basis, py::array candidate, py::array recent, py::arr
     work(run, vector);
 }
 
+// The numbers of a state (m, w): see flat::read.
+inline py::array_t<double> read(py::array state) {
+    require(is_vector(state, false) && state.ndim() == 2 && state.size() >= fastlanczos::flat::entries(state.shape(0)),
+            "expected the contiguous state of a run");
+    fastlanczos::flat::Run run;
+    run.m = state.shape(0);
+    run.numbers = static_cast<double*>(state.mutable_data());
+    py::array_t<double> numbers(fastlanczos::flat::entries(run.m));
+    fastlanczos::flat::read(run, numbers.mutable_data());
+    return numbers;
+}
+
 // The first l of k rows become rotation (l, k) times all of them, in place.
 inline void rotate(py::array rows, const py::array& rotation) {
     require(is_vector(rows, false) && rows.ndim() == 2 && is_vector(rotation, false) && rotation.ndim() == 2 &&
@@ -59,6 +71,7 @@ inline void define(py::module_& module) {
                py::arg("recent"), py::arg("state"), py::arg("v0"));
     module.def("step_flat", &with_vector<&fastlanczos::flat::advance>, py::arg("basis"), py::arg("candidate"),
                py::arg("recent"), py::arg("state"), py::arg("product"));
+    module.def("read_flat", &read, py::arg("state"));
     module.def("rotate", &rotate, py::arg("rows"), py::arg("rotation"));
 }
 

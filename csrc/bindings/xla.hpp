@@ -41,13 +41,14 @@ XLA_FFI_Error* for_each_run(XLA_FFI_CallFrame* frame, const Work& work) {
     });
 }
 
-// basis, candidate, recent, state -> numbers (..., entries(m)): the first ones of the state, here.
+// basis, candidate, recent, state -> numbers (..., entries(m)): see flat::read.
 inline XLA_FFI_Error* read(XLA_FFI_CallFrame* frame) {
     return answered(frame, [&] {
         const Runs runs(frame);
-        const Index size = flat::entries(runs.m);
-        for (Index r = 0; r < runs.count; ++r)
-            std::copy_n(runs.state_of(r), size, numbers(result(frame, 0)) + r * size);
+        for (Index r = 0; r < runs.count; ++r) {
+            const flat::Run run{runs.n, runs.m, Basis::none, {}, runs.state_of(r)};
+            flat::read(run, numbers(result(frame, 0)) + r * flat::entries(runs.m));
+        }
     });
 }
 

@@ -10,5 +10,6 @@
 | `long_vectors`   | what searches do with rows of vectors, NumPy's and far ones alike          |
 | `array_run`      | `ArrayRun`: calls of NumPy (complex with restarts, generalized)            |
 | `cuda`           | the compiled CUDA engine: whether it is there, transfers                   |
+| `flat`           | sizes of a run that lies in a compiler's memory (XLA, torch.compile)       |
 | `kinds`          | the array type that was passed in decides which run is used                |
 """

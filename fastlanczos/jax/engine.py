@@ -12,11 +12,10 @@ import jax.numpy as jnp
 
 from fastlanczos import _core
 from fastlanczos.engine.cuda import cuda
+from fastlanczos.engine.flat import NUMBERS, flat_sizes
 
-__all__ = ["BREAKDOWN", "MAX_PROJECTION", "NOT_FINITE", "NUMBERS", "STEPS", "begin", "nodes_and_weights", "read", "step"]
+__all__ = ["begin", "nodes_and_weights", "read", "step"]
 
-# Places in a run's numbers, followed by alpha, beta and h; see flat_run.hpp.
-STEPS, EXPONENT, BREAKDOWN, MAX_PROJECTION, NOT_FINITE, NUMBERS = 0, 2, 3, 5, 6, 7
 _CALLS = ("start", "step", "read", "quadrature")
 _ALIASES = {i: i for i in range(4)}
 
@@ -30,7 +29,7 @@ def _ready() -> None:
 
 
 def _on_gpu() -> bool:
-    return jax.default_backend() == "gpu"
+    return bool(jax.default_backend() == "gpu")
 
 
 @cache
@@ -39,18 +38,6 @@ def _register(platform: str, library: str, prefix: str) -> None:
     for name in _CALLS:
         target = jax.ffi.pycapsule(getattr(calls, f"{prefix}_{name}"))
         jax.ffi.register_ffi_target(f"fastlanczos_{name}", target, platform=platform)
-
-
-def _sizes(n: int, m: int, rows: str | None) -> tuple[int, int]:
-    """Return how far apart the rows of a basis are, and how many numbers of the state there are for each step.
-
-    A GPU wants its rows to begin at 16 bytes, and room for what its blocks tell one another.
-    """
-    if not _on_gpu():
-        return n, -(-(NUMBERS + 3 * m) // m)
-    entries = cuda().workspace_entries(n, m, rows or "none", jax.devices()[0].local_hardware_id)
-    width = -(-max(entries, NUMBERS + 3 * m) // m)
-    return -(-n // 4) * 4, width + width % 2
 
 
 def _shapes(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -69,13 +56,12 @@ def begin(v0: Any, max_steps: int, rows: str | None) -> tuple[Any, ...]:
     """
     _ready()
     n, m = v0.shape[0], max_steps
-    stride, width = _sizes(n, m, rows)
-    recent = {None: 1, "float32": 2, "float64": 0}[rows]
+    sizes = flat_sizes(n, m, rows, jax.devices()[0].local_hardware_id if _on_gpu() else None)
     run = (
-        jnp.zeros((0 if rows is None else m, stride), rows or "float64"),
+        jnp.zeros((sizes.rows, sizes.stride), rows or "float64"),
         jnp.zeros(n, "float64"),
-        jnp.zeros(recent * (n + n % 2), "float64"),
-        jnp.zeros((m, width), "float64"),
+        jnp.zeros(sizes.recent, "float64"),
+        jnp.zeros((m, sizes.width), "float64"),
     )
     return _advance("fastlanczos_start", run, v0)
 
@@ -86,7 +72,7 @@ def step(run: tuple[Any, ...], product: Any) -> tuple[Any, ...]:
 
 
 def read(run: tuple[Any, ...]) -> Any:
-    """Return a run's numbers, (NUMBERS + 3 m,)."""
+    """Return a run's numbers, (NUMBERS + 3 m,): see fastlanczos/engine/flat.py."""
     numbers = jax.ShapeDtypeStruct((NUMBERS + 3 * run[3].shape[-2],), jnp.float64)
     return jax.ffi.ffi_call("fastlanczos_read", numbers, vmap_method="broadcast_all")(*run)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fastlanczos.engine.flat import BREAKDOWN, NOT_FINITE, NUMBERS, STEPS
 from fastlanczos.jax import engine
 
 __all__ = ["LanczosArrays", "lanczos", "quadrature"]
@@ -105,14 +106,13 @@ def lanczos(
 
     run, _ = jax.lax.scan(advance, run, None, length=m)
     numbers = engine.read(run)
-    steps = numbers[engine.STEPS].astype(int)
-    unit = jnp.ldexp(1.0, numbers[engine.EXPONENT].astype(int))
+    steps = numbers[STEPS].astype(int)
     places = jnp.arange(m)
-    alpha, beta, h = numbers[engine.NUMBERS :].reshape(3, m)
-    alpha = jnp.where(places < steps, alpha, 0.0) * unit
-    beta = jnp.where(places < steps, beta, 0.0) * unit
+    alpha, beta, h = numbers[NUMBERS:].reshape(3, m)
+    alpha = jnp.where(places < steps, alpha, 0.0)
+    beta = jnp.where(places < steps, beta, 0.0)
     overlap = 0.0 if reorthogonalize == "none" else jnp.where(places < steps, h * h, 0.0).sum()
-    ended = numbers[engine.BREAKDOWN] > 0.0
+    ended = numbers[BREAKDOWN] > 0.0
     left = beta[jnp.maximum(steps - 1, 0)] * jnp.sqrt(1.0 - jnp.where(ended, 0.0, overlap))
     return LanczosArrays(
         alpha,
@@ -120,7 +120,7 @@ def lanczos(
         run[0][:, : v0.shape[0]] if reorthogonalize == "full" else None,
         jnp.where(steps > 0, left, 0.0),
         steps,
-        numbers[engine.NOT_FINITE] == 0.0,
+        numbers[NOT_FINITE] == 0.0,
     )
 
 

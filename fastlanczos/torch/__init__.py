@@ -21,6 +21,7 @@ from fastlanczos.gradients.estimate import DifferentiableEstimate, GradientEstim
 from fastlanczos.gradients.multiply import funm_multiply
 from fastlanczos.gradients.singular import svds
 from fastlanczos.gradients.sums import logdet, trace
+from fastlanczos.traceable.run import LanczosTensors, lanczos, quadrature
 from fastlanczos.tracking.callbacks import lightning_callback, tensorboard_writer, trainer_callback, wandb_writer
 from fastlanczos.tracking.measure import measure
 from fastlanczos.tracking.measurement import Measurement
@@ -46,6 +47,7 @@ __all__ = [
     "GradientConcentration",
     "GradientEstimate",
     "HessianOperator",
+    "LanczosTensors",
     "Measurement",
     "Memory",
     "PreconditionedOperator",
@@ -56,10 +58,12 @@ __all__ = [
     "eigsh",
     "funm_multiply",
     "gradient_concentration",
+    "lanczos",
     "lightning_callback",
     "logdet",
     "measure",
     "predict_loss",
+    "quadrature",
     "svds",
     "tensorboard_writer",
     "trace",

@@ -75,5 +75,12 @@ inline void advance(const Run& run, const double* product) {
     pack(lanczos.state(), run);
 }
 
+// out (entries(m)) = the numbers, alpha and beta no longer in units of 2^exponent.
+inline void read(const Run& run, double* out) {
+    std::copy_n(run.numbers, entries(run.m), out);
+    const int exponent = static_cast<int>(run.numbers[kExponent]);
+    for (Index j = kNumbers; j < kNumbers + 2 * run.m; ++j) out[j] = std::ldexp(out[j], exponent);
+}
+
 }  // namespace flat
 }  // namespace fastlanczos

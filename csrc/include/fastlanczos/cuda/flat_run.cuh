@@ -65,15 +65,15 @@ inline cudaError_t launch_begin(const Run& run, const double* v0, int blocks, in
     return cudaLaunchKernel(&begin_kernel, grid, block, beginning, room, stream);
 }
 
-// numbers (7 + 3 m) = the run's; one block.
+// numbers (7 + 3 m) = the run's, alpha and beta no longer in units of 2^exponent; one block.
 __global__ inline void read_kernel(const __grid_constant__ Run run, Basis basis, double* numbers) {
     const Scalars s = load(run.scalars);
     const Index m = run.max_steps, k = s.steps;
     const Index kept = s.status == Status::breakdown ? 0 : basis == Basis::none && k > 2 ? 2 : k;
     double* alpha = numbers + flat::kNumbers;
     for (Index j = threadIdx.x; j < m; j += blockDim.x) {
-        store(alpha + j, j < k ? load(run.alpha + j) : 0.0);
-        store(alpha + m + j, j < k ? load(run.beta + j) : 0.0);
+        store(alpha + j, j < k ? ldexp(load(run.alpha + j), s.exponent) : 0.0);
+        store(alpha + m + j, j < k ? ldexp(load(run.beta + j), s.exponent) : 0.0);
         store(alpha + 2 * m + j, j < kept ? load(run.h + j) : 0.0);
     }
     if (threadIdx.x > 0) return;
