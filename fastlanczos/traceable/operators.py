@@ -21,8 +21,9 @@ def _stream(x: torch.Tensor) -> int:
     return int(torch.cuda.current_stream(x.device).cuda_stream)
 
 
-def _arrays(run: tuple[torch.Tensor, ...]) -> Any:
-    return [x.numpy() for x in run]
+def _arrays(run: Any) -> tuple[Any, Any, Any, Any]:
+    basis, candidate, recent, state = run
+    return basis.numpy(), candidate.numpy(), recent.numpy(), state.numpy()
 
 
 def _memory(
