@@ -2,18 +2,21 @@
 
 The study's residual network with batch norm on the digits: the time of an epoch, of a measurement on all samples and on
 a part of them, and the memory that a measurement takes besides, as the rise of the process's largest size. Some 230
-products of two gradients each are hundreds of epochs on a small data set; `samples=` is what brings them down.
+products of two gradients each are hundreds of epochs on a small data set; `samples=` is what brings them down. Then the
+products that the top eigenpairs take through training, cold and with warm=True.
 """
 
 import resource
 import statistics
 import tempfile
 import time
+import unittest.mock
 
 import torch
 from report import parse, table, write
 
 import fastlanczos.torch as flt
+from fastlanczos.curvature import concentration
 from fastlanczos.study.networks import ImageNetwork
 from fastlanczos.study.run import load_images
 
@@ -64,6 +67,29 @@ def one_run(data, epochs, batch, tracked, **options):
     return [p.detach() for p in model.parameters()], statistics.median(times), seconds, peak() - before
 
 
+def products_of_eigenpairs(data, epochs, batch, k, samples, warm):
+    """Train, tracked after every epoch; return the products that each measurement's eigenpairs took."""
+    counts, search = [], concentration.eigsh
+
+    def counting(*given, **options):
+        w, v, info = search(*given, return_info=True, **options)
+        counts.append(info.num_matvecs)
+        return w, v
+
+    torch.manual_seed(0)
+    model = ImageNetwork(data[0].shape[1], 10, batch_norm=True, residual=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    batches = list(zip(*(part.split(batch) for part in data), strict=True))
+    H = flt.HessianOperator(model, F.cross_entropy, batches)
+    tracker = flt.SpectrumTracker(
+        H, -(-len(data[0]) // batch), samples=samples, k=k, num_probes=1, num_steps=2, warm=warm
+    )
+    with unittest.mock.patch.object(concentration, "eigsh", counting):
+        tracker.measure()
+        training(model, data, optimizer, batch, epochs, tracker)
+    return counts
+
+
 def main(arguments=None):
     """Run the comparison."""
     options = parse(__doc__.splitlines()[0]).parse_args(arguments)
@@ -94,6 +120,14 @@ def main(arguments=None):
         f"One measurement ({probes} probes of {steps} steps, {k} eigenpairs, gradient)",
         ["samples", "epoch (s)", "measurement (s)", "epochs", "memory besides (MiB)", "training's bits unchanged"],
         rows,
+    )
+    found = {warm: products_of_eigenpairs(data, epochs, 128, k, count // 4, warm) for warm in (False, True)}
+    results["products of eigenpairs"] = {"cold": found[False], "warm": found[True]}
+    ratio = sum(found[True]) / sum(found[False])
+    table(
+        f"Products of {k} eigenpairs at the start and after each epoch, {count // 4} samples: warm / cold {ratio:.2f}",
+        ["cold", "warm"],
+        list(zip(found[False], found[True], strict=True)),
     )
     write(options.output, "tracking", results)
     return results

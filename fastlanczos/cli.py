@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 __all__ = ["main"]
 
@@ -30,9 +32,18 @@ def _run(options: argparse.Namespace) -> int:
         show_config()
         return 0
     if options.command == "study":
+        if options.what != "images":
+            return _experiment(options)
         from fastlanczos.study.run import run
 
-        run(options.output, short=options.quick, folder=options.data)
+        run(
+            options.output or "study",
+            short=options.quick,
+            folder=options.data,
+            max_seeds=options.max_seeds,
+            hours=options.hours,
+            jobs=options.jobs,
+        )
         return 0
     if options.command == "report":
         from fastlanczos.report.figures import write_figures
@@ -54,6 +65,25 @@ def _run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     return 0
+
+
+def _experiment(options: argparse.Namespace) -> int:
+    from fastlanczos.study import edge, transformer
+
+    output = options.output or f"study-{options.what}"
+    given = {"hours": options.hours, "jobs": options.jobs}
+    if options.data is not None:
+        raise ValueError(f"--data is for the study of images; {options.what} has data of its own")
+    if options.what == "edge":
+        edge.edge(output, sizes=edge.small() if options.quick else _sizes(edge.Edge(), options), **given)
+    else:
+        sizes = transformer.small() if options.quick else _sizes(transformer.Transformer(), options)
+        transformer.transformer(output, sizes=sizes, **given)
+    return 0
+
+
+def _sizes(sizes: Any, options: argparse.Namespace) -> Any:
+    return sizes if options.max_seeds is None else replace(sizes, max_seeds=max(options.max_seeds, sizes.seeds))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,8 +129,21 @@ def _parser() -> argparse.ArgumentParser:
         "and writes a table of findings, figures and report.html. Under 90 minutes on two cores; a study that was "
         "interrupted goes on where it stopped.",
     )
-    study.add_argument("--output", default="study", metavar="DIR", help="folder for the files (default: study)")
+    study.add_argument(
+        "what",
+        nargs="?",
+        choices=("images", "transformer", "edge"),
+        default="images",
+        help="images: the paper's claims on convolutional networks; transformer: how different the blocks of a "
+        "language model's Hessian are, and Adam; edge: sharpness under gradient descent and Adam (default: images)",
+    )
+    study.add_argument("--output", metavar="DIR", help="folder for the files (default: study, study-transformer, ...)")
     study.add_argument("--quick", action="store_true", help="one seed and few measurements: under 5 minutes")
+    study.add_argument(
+        "--max-seeds", type=_positive, metavar="N", help="add seeds for claims that are undecided up to N (default: 12)"
+    )
+    study.add_argument("--hours", type=float, metavar="H", help="begin with no other seed after H hours")
+    study.add_argument("--jobs", type=_positive, metavar="N", help="processes that train (default: one a core)")
     study.add_argument(
         "--data", metavar="DIR", help="folder with MNIST's or CIFAR-10's files, instead of scikit-learn's digits"
     )

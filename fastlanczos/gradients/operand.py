@@ -48,11 +48,24 @@ class Operand:
         """Where its vectors are."""
         return self.like.device
 
+    @property
+    def tells_diagonal(self) -> bool:
+        """Whether the sum of a vector times A's diagonal has a gradient: of dense tensors, and by `diagonal()`."""
+        return (self.is_matrix and self.source.layout == torch.strided) or self._diagonal() is not None
+
+    def _diagonal(self) -> torch.Tensor | None:
+        if self.is_matrix or not self.by_block or not hasattr(self.source, "diagonal"):
+            return None
+        with torch.enable_grad():
+            d = self.source.diagonal()
+        return d if isinstance(d, torch.Tensor) and d.requires_grad else None
+
     def products(self, block: torch.Tensor) -> torch.Tensor:
         """Return A times columns (n, p), with the graph on where gradients are enabled."""
         block = block.to(dtype=self.like.dtype, device=self.device)
         if self.by_block:
-            return torch.as_tensor(self.source @ block)
+            multiply = getattr(self.source, "matmat", None) or self.source.__matmul__
+            return torch.as_tensor(multiply(block))
         return torch.stack([_multiply(self.source, v) for v in block.unbind(1)], dim=1)
 
     def gradients(
@@ -60,8 +73,8 @@ class Operand:
     ) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of the sum of left * (A right), columns (n, p), with respect to `tensors`.
 
-        That of a matrix is symmetric, since A is; a sparse one's has its pattern. A dense one's may have a `diagonal`
-        added, (n,).
+        That of a matrix is symmetric, since A is; a sparse one's has its pattern. With `diagonal`, (n,), those of its
+        product with A's diagonal are added, where `tells_diagonal`.
         """
         if not self.tensors:
             return ()
@@ -73,7 +86,7 @@ class Operand:
             return (gradient,)
         with torch.enable_grad():
             if self.by_block:
-                return self._pulled_back(self.products(right), left)
+                return self._pulled_back(self.products(right), left, diagonal)
             total: list[torch.Tensor | None] = [None] * len(self.tensors)
             for a, b in zip(left.unbind(1), right.unbind(1), strict=True):  # one graph at a time
                 parts = self._pulled_back(self.products(b[:, None]), a[:, None])
@@ -93,11 +106,16 @@ class Operand:
         y = self.products(right)
         return tuple(torch.autograd.grad(y, self.tensors, left.to(y), allow_unused=True, create_graph=True))
 
-    def _pulled_back(self, y: torch.Tensor, left: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if not y.requires_grad:
+    def _pulled_back(
+        self, y: torch.Tensor, left: torch.Tensor, diagonal: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor | None, ...]:
+        told = None if diagonal is None else self._diagonal()
+        pairs = [(y, left), *([] if diagonal is None or told is None else [(told, diagonal)])]
+        some = [(out, back.to(dtype=out.dtype, device=out.device)) for out, back in pairs if out.requires_grad]
+        if not some:
             return (None,) * len(self.tensors)
-        left = left.to(dtype=y.dtype, device=y.device)
-        return tuple(torch.autograd.grad(y, self.tensors, left, allow_unused=True, retain_graph=True))
+        outputs, backs = zip(*some, strict=True)
+        return tuple(torch.autograd.grad(outputs, self.tensors, backs, allow_unused=True, retain_graph=True))
 
 
 def as_operand(A: Any, dim: int | None, like: Any, name: str) -> Operand:

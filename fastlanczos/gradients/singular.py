@@ -50,7 +50,7 @@ def svds(
     return_singular_vectors : bool
         False returns values only.
     **options
-        As in `fastlanczos.svds`, but center.
+        As in `fastlanczos.svds`. center=True has the derivative of the mean in it; a vector is a constant.
 
     Returns
     -------
@@ -72,9 +72,8 @@ def svds(
     >>> A.grad.diagonal()[-3:].round(decimals=9).tolist()
     [0.0, 1.0, 1.0]
     """
-    if options.get("center") is not None and options["center"] is not False:
-        raise ValueError("center= has no gradient here: fastlanczos.svds takes it")
     matrix = _Rectangular(A, dim, like)
+    matrix.center(options.get("center"))
     found = without_gradient(matrix.plain, k, ncv, tol, which, dim=matrix.dim, **options)
     u, s, vt = (torch.as_tensor(np.asarray(on_host(x))) for x in found[:3])
     if matrix.tensors and torch.is_grad_enabled():
@@ -90,6 +89,8 @@ class _Rectangular:
     def __init__(self, A: Any, dim: Any, like: Any) -> None:
         self.dim: tuple[int, int] | None = None
         self._A = A
+        self._mean: Float64 | None = None
+        self._projects = False
         self._functions = isinstance(A, tuple) and len(A) == 2 and all(callable(x) for x in A)
         if isinstance(A, torch.Tensor):
             if A.is_complex():
@@ -125,18 +126,37 @@ class _Rectangular:
         return product
 
     def product(self, x: Float64) -> Float64:
-        """Return (A x[m:], A' x[:m]), the symmetric matrix's product."""
+        """Return (A x[m:], A' x[:m]), the symmetric matrix's product, A with its center taken out."""
         m = self.shape[0]
-        if self.dim is not None:
-            above, below = self.plain[0](x[m:]), self.plain[1](x[:m])
-        else:
-            A = self.plain
-            top, rest = (torch.from_numpy(np.array(z)).to(A.dtype) for z in (x[m:], x[:m]))
-            above, below = on_host(A @ top), on_host(A.t() @ rest)
+        above, below = self._times(x[m:]), self._transposed_times(x[:m])
+        if self._mean is not None:
+            above, below = above - self._mean @ x[m:], below - self._mean * x[:m].sum()
         return np.concatenate([above, below])
+
+    def center(self, center: Any) -> None:
+        """Take a row out of all rows, or their mean, as `fastlanczos.svds` does."""
+        if isinstance(center, torch.Tensor) and center.requires_grad:
+            raise ValueError("center= is a constant, and this tensor requires a gradient: detach it, or pass True")
+        self._projects = center is True
+        if center is True:
+            self._mean = self._transposed_times(np.ones(self.shape[0])) / self.shape[0]
+        elif center is not None and center is not False:
+            self._mean = np.asarray(on_host(center), dtype=np.float64)
+
+    def _times(self, x: Float64) -> Float64:
+        if self.dim is not None:
+            return np.asarray(self.plain[0](x))
+        return np.asarray(on_host(self.plain @ torch.from_numpy(np.array(x)).to(self.plain.dtype)))
+
+    def _transposed_times(self, y: Float64) -> Float64:
+        if self.dim is not None:
+            return np.asarray(self.plain[1](y))
+        return np.asarray(on_host(self.plain.t() @ torch.from_numpy(np.array(y)).to(self.plain.dtype)))
 
     def gradients(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of the sum of left * (A right) with respect to `tensors`."""
+        if self._projects:
+            left = left - left.mean(dim=0, keepdim=True)  # A without the mean of its rows is (I - 11'/m) A
         if isinstance(self._A, torch.Tensor):
             return (matrix_gradient(self._A, left, right, symmetric=False),)
         left, right = left.detach(), right.detach().to(self._like)

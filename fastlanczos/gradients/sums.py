@@ -161,7 +161,7 @@ class _Sampled:
 
     def __init__(self, operand: Operand, pairs: Pairs) -> None:
         self.operand, self._preconditioned = operand, pairs.is_preconditioned
-        control = pairs.control() if operand.is_matrix and operand.source.layout == torch.strided else None
+        control = pairs.control() if operand.tells_diagonal else None
         known, self.diagonal = pairs.known(), None
         if control is not None:
             known = torch.cat([known[0], control[0]], dim=1), torch.cat([known[1], control[1]], dim=1)

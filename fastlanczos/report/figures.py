@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,10 @@ def _of_a_study(contents: Contents) -> dict[str, Any]:
     concentrated = {f"share of $|g|^2$ in the top {k}": (lambda m: float(m.concentration[-1]), "linear")}
     figures["F5-gradient"] = _gradient(trained, concentrated, drop)
     population = {name: runs for name, runs in groups.items() if "batch norm" in name}
-    figures["F6-population-statistics"] = _lines(
-        population, {f"$\\lambda_1 / \\lambda_{{{k}}}$": (lambda m: m.ratio, "log"), **concentrated}, drop
-    )
+    if population:
+        figures["F6-population-statistics"] = _lines(
+            population, {f"$\\lambda_1 / \\lambda_{{{k}}}$": (lambda m: m.ratio, "log"), **concentrated}, drop
+        )
     if any(run.descents for run in study.runs):
         figures["F7-prediction"] = _prediction(study)
     plain = {name: runs for name, runs in trained.items() if "batch norm" not in name}
@@ -84,7 +86,34 @@ def _of_a_study(contents: Contents) -> dict[str, Any]:
             },
             drop,
         )
+    if contents.ladder:
+        figures["F9-ladder"] = _ladder(contents.ladder)
     return figures
+
+
+def _ladder(rows: list[dict[str, Any]]) -> Any:
+    """Each claim's statistic against the number of parameters, with intervals; shaded is what is claimed."""
+    claims = {row["key"]: [one for one in rows if one["key"] == row["key"] and one["interval"]] for row in rows}
+    figure = new_figure(10, 3.4 * -(-len(claims) // 2))
+    axes = figure.subplots(-(-len(claims) // 2), 2, squeeze=False).flat
+    for ax, sizes in zip(axes, claims.values(), strict=False):
+        if not sizes:
+            continue
+        at = [one["parameters"] for one in sizes]
+        mean = np.array([one["mean"] for one in sizes])
+        low, high = (np.array([one["interval"][i] for one in sizes]) for i in (0, 1))
+        for one in sizes:
+            ax.plot([one["parameters"]] * len(one["values"]), one["values"], ".", color="0.6")
+        ax.errorbar(at, mean, [mean - low, high - mean], marker="o", capsize=4)
+        limits = [x for x in sizes[0]["claimed"] if x is not None]
+        bottom, top = min([ax.get_ylim()[0], *limits]), max([ax.get_ylim()[1], *limits])
+        least, most = (x if x is not None else end for x, end in zip(sizes[0]["claimed"], (bottom, top), strict=True))
+        ax.axhspan(least, most, color="C2", alpha=0.12, linewidth=0)
+        ax.set(xscale="log", xlabel="parameters", ylim=(bottom, top))
+        ax.set_title(sizes[0]["claim"], fontsize="medium")
+        unit = ", log10" if sizes[0]["shown"] == "times" else ""
+        ax.set_ylabel("\n".join(textwrap.wrap(sizes[0]["statistic"] + unit, 42)), fontsize="small")
+    return figure
 
 
 def _figure_of_densities(groups: dict[str, list[TrackedRun]]) -> Any:

@@ -25,11 +25,12 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class Contents:
-    """All runs in a folder; `study` and `findings` where it is a study's."""
+    """All runs in a folder; `study`, `findings` and `ladder`, findings for other sizes, where it is a study's."""
 
     runs: list[TrackedRun]
     study: Results | None
     findings: list[dict[str, Any]]
+    ladder: list[dict[str, Any]]
 
     def named(self) -> dict[str, list[TrackedRun]]:
         """Return {name: its runs}, in the order of the folder."""
@@ -43,17 +44,16 @@ def read(folder: Path) -> Contents:
     """Read all that is there; raises FileNotFoundError if nothing is."""
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    if (folder / "settings.json").exists() and (folder / "runs").is_dir():
+    settings = folder / "settings.json"
+    if settings.exists() and "networks" in json.loads(settings.read_text(encoding="utf-8")):
         study = Results.read(folder)
         runs = []
         for run in study.runs:
             runs.append(TrackedRun(run.name, f"seed {run.seed}", run.measurements))
             if run.population:
                 runs.append(TrackedRun(f"{run.name}, population statistics", f"seed {run.seed}", run.population))
-        path = folder / "findings.json"
-        found = json.loads(path.read_text(encoding="utf-8"))["findings"] if path.exists() else []
         if runs:
-            return Contents(runs, study, found)
+            return Contents(runs, study, _written(folder, "findings"), _written(folder, "ladder"))
     runs = []
     for place in sorted({path.parent for path in folder.rglob("step-*.json")}):
         measurements = Records(place).all()
@@ -64,4 +64,10 @@ def read(folder: Path) -> Contents:
         raise FileNotFoundError(
             f"{folder} holds no measurements: give the directory= of a SpectrumTracker, or the --output of a study"
         )
-    return Contents(runs, None, [])
+    return Contents(runs, None, _written(folder, "findings"), [])
+
+
+def _written(folder: Path, what: str) -> list[dict[str, Any]]:
+    path = folder / "findings.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")).get(what, []) if path.exists() else []
+    return found

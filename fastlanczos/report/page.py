@@ -45,6 +45,7 @@ def _data(contents: Contents, title: str) -> dict[str, Any]:
             for run in contents.runs
         ],
         "findings": contents.findings,
+        "ladder": contents.ladder,
         "study": None
         if study is None
         else {

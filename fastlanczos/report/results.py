@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,9 @@ class Results:
         settings = json.loads(path.read_text(encoding="utf-8"))
         runs = []
         for name in settings["networks"]:
-            for seed in settings["seeds"]:
-                place = folder / "runs" / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}"
+            network = folder / "runs" / name.replace(", ", "-").replace(" ", "-")
+            for seed in sorted(int(place.name.removeprefix("seed-")) for place in network.glob("seed-*")):
+                place = network / f"seed-{seed}"
                 measurements = Records(place).all()
                 if not measurements:
                     continue
@@ -72,17 +73,21 @@ class Results:
         """Return the runs of a network, one for each seed."""
         return [run for run in self.runs if run.name == name]
 
-    def by_seed(self, statistic: Callable[[dict[str, RunResult]], float]) -> list[float]:
-        """Return a statistic of the networks of each seed, leaving out seeds that lack a finished run that it needs."""
-        values = []
-        for seed in self.settings["seeds"]:
+    def by_seed(
+        self, statistic: Callable[[dict[str, RunResult]], float], networks: Collection[str]
+    ) -> dict[int, float]:
+        """Return a statistic of some networks by the seed, leaving out seeds that lack a finished run of one."""
+        values = {}
+        for seed in sorted({run.seed for run in self.runs}):
             runs = {run.name: run for run in self.runs if run.seed == seed and run.losses}
+            if not networks or not set(networks) <= set(runs):
+                continue
             try:
                 value = float(statistic(runs))
-            except (KeyError, IndexError):
+            except (KeyError, IndexError):  # measurements that a study stopped short of
                 continue
             if np.isfinite(value):
-                values.append(value)
+                values[seed] = value
         return values
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
+from fastlanczos.arguments import as_dimension
 from fastlanczos.report.figures import write_figures
 from fastlanczos.report.page import write_page
 from fastlanczos.report.results import Results
-from fastlanczos.study.findings import Finding, findings
+from fastlanczos.study.findings import Finding, findings, tell, write_findings
 from fastlanczos.study.images import Data, cifar10, digits, mnist
-from fastlanczos.study.settings import Settings, full, quick
+from fastlanczos.study.ladder import climb
+from fastlanczos.study.rounds import Limits, until_decided
+from fastlanczos.study.settings import Settings, full, quick, settle
 from fastlanczos.study.training import Run
 from fastlanczos.study.validation import validate
+from fastlanczos.study.workers import Workers
 from fastlanczos.system.files import write_whole
 
 __all__ = ["load_images", "run"]
@@ -52,9 +56,15 @@ def run(
     short: bool = False,
     folder: str | Path | None = None,
     settings: Settings | None = None,
+    max_seeds: int | None = None,
+    hours: float | None = None,
+    jobs: int | None = None,
     progress: bool = True,
 ) -> list[Finding]:
     """Run the study into the folder `output`, or continue one that was begun there.
+
+    Seeds are added until every claim is decided, or a limit is reached; those of networks that only decided claims
+    speak of are not trained again.
 
     Parameters
     ----------
@@ -66,6 +76,13 @@ def run(
         MNIST's or CIFAR-10's files.
     settings : Settings, optional
         Other sizes.
+    max_seeds : int, optional
+        Where to stop adding seeds for claims that stay undecided, by default 12. A verdict depends on it: the more
+        looks there may be, the stricter each is.
+    hours : float, optional
+        Where to stop beginning with another seed.
+    jobs : int, optional
+        Processes that train at the same time, by default one a core.
     progress : bool
         Show what runs and how long is left.
 
@@ -83,59 +100,36 @@ def run(
         if importlib.util.find_spec(module) is None:
             raise ImportError(f"the study draws with {module}: pip install 'fastlanczos[study]'")
     chosen = settings or (quick() if short else full())
+    if max_seeds is not None:
+        chosen = replace(chosen, max_seeds=max(as_dimension(max_seeds, "max_seeds"), chosen.seeds))
     place = Path(output)
     name, data = load_images(folder)
-    _settle(place, {**chosen.values(), "data": name, "images": len(data[1]), "classes": int(data[1].max()) + 1})
-    runs = [Run(chosen, data, network, seed, place / "runs") for seed in chosen.seeds for network in chosen.networks]
-    checked = place / "validation.json"
-    total = sum(one.missing() for one in runs) + (not checked.exists())
+    settle(place, {**chosen.values(), "data": name, "images": len(data[1]), "classes": int(data[1].max()) + 1})
     started = time.perf_counter()
-    with tqdm(total=total, unit="part", desc="study", disable=not progress, smoothing=0.1) as bar:
-
-        def done(what: str) -> None:
-            bar.update()
-            bar.set_postfix_str(what)
-
+    with tqdm(unit="part", desc="study", disable=not progress, smoothing=0.1) as bar:
+        checked = place / "validation.json"
         if not checked.exists():
             bar.set_postfix_str("exact density against its estimate")
             _write(checked, validate(digits(8)))
-            done("exact density against its estimate")
-        for one in runs:
-            one.perform(done)
-    results = Results.read(place)
-    found = findings(results)
-    _write(place / "findings.json", {"findings": [_row(one) for one in found], "torch": torch.__version__})
+        with Workers(jobs) as workers:
+            found = until_decided(
+                chosen.networks,
+                lambda network, seed: Run(chosen, data, network, seed, place / "runs"),
+                lambda: findings(Results.read(place)),
+                Limits(chosen.seeds, chosen.max_seeds, hours),
+                workers,
+                bar,
+            )
+            facts = {"data": name, "images": len(data[1]), "classes": int(data[1].max()) + 1}
+            sizes = climb(place / "ladder", chosen, data, facts, workers, hours, bar)
+    hours_taken = (time.perf_counter() - started) / 3600
+    write_findings(place, found, hours_taken, sizes)
     pictures = write_figures(place)
     page = write_page(place)
     if progress:
-        for finding in found:
-            print(f"{finding.verdict:22} {finding.claim}\n{'':22}   {finding.statistic}: {finding.text()}")
-        print(f"\n{time.perf_counter() - started:.0f} s.  Written: {page}, {len(pictures)} figures, findings.json")
+        tell(found)
+        print(f"\n{60 * hours_taken:.1f} minutes.  Written: {page}, {len(pictures)} figures, findings.json")
     return found
-
-
-def _row(one: Finding) -> dict[str, Any]:
-    low, high = one.interval if one.values else (float("nan"), float("nan"))
-    return {
-        "claim": one.claim,
-        "statistic": one.statistic,
-        "values": one.values,
-        "mean": one.mean if one.values else None,
-        "interval": None if low != low else [low, high],
-        "verdict": one.verdict,
-    }
-
-
-def _settle(place: Path, settings: dict[str, Any]) -> None:
-    path = place / "settings.json"
-    if not path.exists():
-        _write(path, settings)
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    other = [name for name, value in settings.items() if before.get(name) != value]
-    if other:
-        text = ", ".join(f"{name} was {before.get(name)} and is {settings[name]}" for name in other)
-        raise ValueError(f"{place} holds another study ({text}): give another --output, or the same options to go on")
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

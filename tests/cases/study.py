@@ -3,7 +3,8 @@
 from fastlanczos.study.settings import Settings
 
 TINY = Settings(
-    seeds=(0,),
+    seeds=1,
+    max_seeds=1,
     steps=6,
     drop_at=4,
     measure_at=(0, 4, 6),

@@ -39,6 +39,30 @@ def test_values_and_vectors(A, form, transposed):
     assert (found - exact).abs().max() < 1e-7 * exact.abs().max()
 
 
+@pytest.mark.parametrize("form", ["matrix", "functions", "sparse"])
+def test_centred(A, form):
+    def loss(u, s, vt):
+        return torch.sin(s).sum() + ((u[0] * u[1]) * s).sum() + (vt[:, 3] * vt[:, 5]).sum()
+
+    with torch.no_grad():
+        A += torch.linspace(-3, 5, 40)
+    u, s, vt = torch.linalg.svd(A - A.mean(dim=0), full_matrices=False)
+    (exact,) = torch.autograd.grad(loss(u[:, :4], s[:4], vt[:4]), A)
+    given, dim = ((lambda x: A @ x, lambda y: A.T @ y), A.shape) if form == "functions" else (A, None)
+    u, s, vt = flt.svds(A.to_sparse() if form == "sparse" else given, 4, dim=dim, center=True)
+    (found,) = torch.autograd.grad(loss(u, s, vt), A)
+    assert (found - exact).abs().max() < 1e-7 * exact.abs().max()
+
+
+def test_a_center_that_is_given_is_a_constant(A):
+    center = torch.linspace(-1, 1, 40, dtype=torch.float64)
+    _, s, vt = torch.linalg.svd(A - center, full_matrices=False)
+    (exact,) = torch.autograd.grad(s[0] + vt[0, 3] * vt[0, 5], A)
+    _, s, vt = flt.svds(A, 1, center=center)
+    (found,) = torch.autograd.grad(s[0] + vt[0, 3] * vt[0, 5], A)
+    assert (found - exact).abs().max() < 1e-7 * exact.abs().max()
+
+
 def test_gradcheck():
     A = torch.from_numpy(np.random.default_rng(1).standard_normal((9, 7))).requires_grad_()
     assert torch.autograd.gradcheck(lambda A: flt.svds(A, 3, return_singular_vectors=False), (A,))
@@ -55,8 +79,8 @@ def test_the_spectral_norm_of_a_layer():
 
 
 def test_errors(A):
-    with pytest.raises(ValueError, match="center"):
-        flt.svds(A, 2, center=True)
+    with pytest.raises(ValueError, match="center= is a constant"):
+        flt.svds(A, 2, center=torch.zeros(40).requires_grad_())
     with pytest.raises(ValueError, match="dim is missing"):
         flt.svds((lambda x: x, lambda x: x), 2)
     with pytest.raises(TypeError, match="takes a tensor"):

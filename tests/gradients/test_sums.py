@@ -35,6 +35,40 @@ def test_logdet_of_a_kernel_is_unbiased(points):
     assert abs(values[0] - without.value) < 1e-9 * abs(without.value)
 
 
+class Told:
+    """A kernel as an object that tells its diagonal and columns; with `differentiable` the diagonal has a graph."""
+
+    def __init__(self, K, differentiable):
+        self.K, self.shape, self.dtype, self.differentiable = K, K.shape, K.dtype, differentiable
+
+    def matmat(self, block):
+        """Return K times columns."""
+        return self.K @ block
+
+    def matvec(self, v):
+        """Return K v."""
+        return self.K @ v
+
+    def diagonal(self):
+        """Return the diagonal."""
+        return (self.K if self.differentiable else self.K.detach()).diagonal()
+
+    def columns(self, indices):
+        """Return some columns."""
+        return self.K.detach()[:, indices]
+
+
+@pytest.mark.parametrize("differentiable", [True, False])
+def test_an_object_that_tells_its_diagonal_is_controlled_as_a_matrix_is(points, differentiable):
+    inputs = hyperparameters()
+    options = {"preconditioner": 20, "diagonal": 0.05, "num_probes": 4, "num_steps": 30, "seed": 0}
+    K = kernel(points, *inputs)
+    exact = gradients(flt.logdet(K, **options).value, inputs)
+    found = gradients(flt.logdet(Told(kernel(points, *inputs), differentiable), **options).value, inputs)
+    away = (found - exact).abs().max() / exact.abs().max()
+    assert away < 1e-9 if differentiable else away > 1e-4
+
+
 @pytest.mark.parametrize("form", ["closure", "module", "linear_operator", "sparse"])
 def test_every_form_gives_what_the_matrix_gives(points, form):
     inputs = hyperparameters()

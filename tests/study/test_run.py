@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:  # the whole validation is that of the demo, which has tests of its own
         patch.setattr(module, "validate", lambda data: validate((data[0][:100], data[1][:100]), (5, 10), (1, 2)))
-        return run(folder, settings=TINY, progress=False), folder
+        return run(folder, settings=TINY, jobs=1, progress=False), folder
 
 
 def records(folder):
@@ -34,8 +35,9 @@ def records(folder):
 def test_each_claim_gets_a_number_and_a_verdict(finished):
     found, folder = finished
     assert len(found) == 17
-    assert all(len(one.values) == 1 and np.isfinite(one.mean) for one in found if "Batch norm trains" not in one.claim)
-    assert {one.verdict for one in found} <= {"one seed, for it", "one seed, against it"}
+    assert all(len(one.values) == 1 and np.isfinite(one.mean) for one in found if "faster" not in one.claim.key)
+    assert {one.verdict for one in found} == {"undecided"}
+    assert {one.leaning for one in found} == {"for it", "against it"}
     written = json.loads((folder / "findings.json").read_text())["findings"]
     assert [one["verdict"] for one in written] == [one.verdict for one in found]
 
@@ -60,13 +62,37 @@ def test_what_was_stopped_goes_on_and_ends_the_same(finished, tmp_path):
     shutil.copytree(folder, begun)
     for path in [*begun.rglob("step-00000006.json"), *begun.rglob("descent-*.json"), *begun.rglob("training.json")]:
         path.unlink()
-    run(begun, settings=TINY, progress=False)
+    run(begun, settings=TINY, jobs=1, progress=False)
     assert records(begun) == records(folder)
+
+
+def test_another_seed_is_added_for_what_is_undecided_and_processes_make_no_difference(finished, tmp_path):
+    _, folder = finished
+    begun = tmp_path / "begun"
+    (begun / "runs" / "plain").mkdir(parents=True)
+    shutil.copytree(folder / "runs" / "plain" / "seed-0", begun / "runs" / "plain" / "seed-0")
+    shutil.copy(folder / "validation.json", begun)
+    names = ("residual", "plain")
+    found = run(begun, settings=replace(TINY, networks=names, max_seeds=2), jobs=2, progress=False)
+    assert len(found) == 9
+    assert {len(one.seeds) for one in found} == {2}
+    one = {k: v for k, v in records(folder).items() if "residual/" in str(k)}
+    assert one
+    assert {k: v for k, v in records(begun).items() if k in one} == one
+
+
+def test_no_seed_is_begun_after_the_hours(finished, tmp_path):
+    _, folder = finished
+    begun = tmp_path / "begun"
+    shutil.copytree(folder, begun)
+    (begun / "settings.json").unlink()
+    found = run(begun, settings=replace(TINY, max_seeds=5), hours=0.0, jobs=1, progress=False)
+    assert {tuple(one.seeds) for one in found} == {(0,)}
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished):
     _, folder = finished
-    with pytest.raises(ValueError, match=r"holds another study .*seeds was \[0\] and is \[0, 1, 2\]"):
+    with pytest.raises(ValueError, match=r"holds another study .*seeds was 1 and is 4"):
         run(folder, progress=False)
 
 
