@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastlanczos.report.results import Results
+from fastlanczos.report.results import Results, run_folder
 from fastlanczos.tracking.measurement import Measurement
 from fastlanczos.tracking.records import Records
 
@@ -55,16 +55,20 @@ def read(folder: Path) -> Contents:
         if runs:
             return Contents(runs, study, _written(folder, "findings"), _written(folder, "ladder"))
     runs = []
+    found = _written(folder, "findings")
+    names = {run_folder(name): name for row in found for name in row["networks"]}  # an experiment's
     for place in sorted({path.parent for path in folder.rglob("step-*.json")}):
         measurements = Records(place).all()
-        if measurements:
+        if measurements and place.parent.name in names:
+            runs.append(TrackedRun(names[place.parent.name], place.name.replace("-", " "), measurements))
+        elif measurements:
             name = folder.resolve().name if place == folder else str(place.relative_to(folder))
             runs.append(TrackedRun(name, "", measurements))
     if not runs:
         raise FileNotFoundError(
             f"{folder} holds no measurements: give the directory= of a SpectrumTracker, or the --output of a study"
         )
-    return Contents(runs, None, _written(folder, "findings"), [])
+    return Contents(runs, None, found, [])
 
 
 def _written(folder: Path, what: str) -> list[dict[str, Any]]:

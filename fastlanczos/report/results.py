@@ -13,7 +13,7 @@ import numpy as np
 from fastlanczos.tracking.measurement import Measurement
 from fastlanczos.tracking.records import Records
 
-__all__ = ["Results", "RunResult"]
+__all__ = ["Results", "RunResult", "run_folder"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Results:
         settings = json.loads(path.read_text(encoding="utf-8"))
         runs = []
         for name in settings["networks"]:
-            network = folder / "runs" / name.replace(", ", "-").replace(" ", "-")
+            network = folder / "runs" / run_folder(name)
             for seed in sorted(int(place.name.removeprefix("seed-")) for place in network.glob("seed-*")):
                 place = network / f"seed-{seed}"
                 measurements = Records(place).all()
@@ -89,6 +89,11 @@ class Results:
             if np.isfinite(value):
                 values[seed] = value
         return values
+
+
+def run_folder(name: str) -> str:
+    """Return the folder of a study's runs with this name."""
+    return name.replace(", ", "-").replace(" ", "-")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -37,8 +37,8 @@ _QUESTION = "The edge of stability"
 class Edge:
     """Sizes of the experiment: step sizes of gradient descent and of Adam, steps, how often sharpness is measured."""
 
-    descent: tuple[float, ...] = (0.4, 0.2, 0.1)
-    adam: tuple[float, ...] = (1e-3, 5e-4)
+    descent: tuple[float, ...] = (0.15, 0.1)
+    adam: tuple[float, ...] = (2e-3, 1e-3)
     steps: int = 1500
     every: int = 15
     samples: int = 400
@@ -56,7 +56,7 @@ class Edge:
 
 def small() -> Edge:
     """Return sizes for a look in a minute."""
-    return Edge(descent=(0.4,), adam=(1e-3,), steps=300, every=30, samples=200, width=24, seeds=1, max_seeds=1)
+    return Edge(descent=(0.15,), adam=(2e-3,), steps=600, every=30, samples=200, width=24, seeds=1, max_seeds=1)
 
 
 def edge(
@@ -268,7 +268,7 @@ def draw(s: Edge, folder: Path, numbers: dict[int, dict[str, Numbers]]) -> list[
         below.set_ylim(0, 1)
         below.set_xlabel("step")
         if column == 0:
-            above.set_ylabel("largest eigenvalue (Adam: preconditioned)")
+            above.set_ylabel("largest eigenvalue\n(Adam: preconditioned)")
             middle.set_ylabel("loss")
             below.set_ylabel(f"gradient's share in the top {s.k}")
     path = folder / "edge.png"

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from fastlanczos.report.page import write_page
+from fastlanczos.report.results import run_folder
 from fastlanczos.study.claims import Claim
 from fastlanczos.study.findings import Finding, tell, write_findings
 from fastlanczos.study.rounds import Limits, until_decided
@@ -75,7 +76,7 @@ def conduct(
     started = time.perf_counter()
 
     def make(name: str, seed: int) -> Piece:
-        return Piece(work, name, seed, place / "runs" / _folder(name) / f"seed-{seed}")
+        return Piece(work, name, seed, place / "runs" / run_folder(name) / f"seed-{seed}")
 
     def look() -> list[Finding]:
         numbers = numbers_of(place, names)
@@ -104,11 +105,7 @@ def numbers_of(place: Path, names: Sequence[str]) -> dict[int, dict[str, Numbers
     """Return {seed: {name: numbers}} of all runs that are done."""
     found: dict[int, dict[str, Numbers]] = {}
     for name in names:
-        for path in (place / "runs" / _folder(name)).glob("seed-*/numbers.json"):
+        for path in (place / "runs" / run_folder(name)).glob("seed-*/numbers.json"):
             seed = int(path.parent.name.removeprefix("seed-"))
             found.setdefault(seed, {})[name] = json.loads(path.read_text(encoding="utf-8"))
     return dict(sorted(found.items()))
-
-
-def _folder(name: str) -> str:
-    return name.replace(", ", "-").replace(" ", "-")

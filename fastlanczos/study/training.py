@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fastlanczos.report.results import run_folder
 from fastlanczos.study.descent import experiments
 from fastlanczos.study.images import Data
 from fastlanczos.study.networks import ImageNetwork
@@ -29,7 +30,7 @@ class Run:
     def __init__(self, settings: Settings, data: Data, name: str, seed: int, folder: Path) -> None:
         self.settings, self.data, self.name, self.seed = settings, data, name, seed
         self.batch_norm, self.residual = NETWORKS[name]
-        self.folder = folder / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}"
+        self.folder = folder / run_folder(name) / f"seed-{seed}"
         self.population_folder = self.folder / "population"
 
     def missing(self) -> int:

@@ -218,6 +218,8 @@ def distance(densities: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]])
     Eigenvalues are told apart by their size on a logarithmic scale, over six decades below the largest of all.
     """
     scale = max(float(np.abs(nodes).max()) for nodes, _ in densities)
+    if scale == 0.0:
+        return 0.0
     counts = []
     for nodes, weights in densities:
         inner = np.where(np.abs(nodes) < 1e-6 * scale, 0.0, nodes / scale)

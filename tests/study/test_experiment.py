@@ -46,6 +46,7 @@ def test_numbers_findings_figures_and_page_are_written(tmp_path):
     assert json.loads((tmp_path / "findings.json").read_text())["findings"][0]["verdict"] == "confirmed"
     contents = read(tmp_path)
     assert (len(contents.runs), len(contents.findings)) == (8, 1)
+    assert [(run.name, run.label) for run in contents.runs[:2]] == [("a", "seed 0"), ("a", "seed 1")]
     assert "a is larger" in (tmp_path / "report.html").read_text()
 
 
